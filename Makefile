@@ -1,0 +1,38 @@
+# `make demo` and `make test` do their whole set-up on a fresh machine that has Python 3.11 (with venv) and make.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test lint clean
+
+help:
+	@echo "make demo     train, evaluate and print a table in the miniature world (set-up included)"
+	@echo "make test     run the tests (set-up included)"
+	@echo "make lint     run the linter and the type checker"
+	@echo "make install  only the set-up, in $(VENV)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) not found. Install Python 3.11 (or: conda env create -f conda/environment.yml)," ; \
+	  echo "       or name one: make PYTHON=/path/to/python3.11 ..." ; exit 1 ; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "error: $(PYTHON) is not Python 3.11: bob.bio.face imports a module that 3.12 removed, clapper needs 3.11" ; exit 1 ; }
+	@echo "==> installing into $(VENV) (about 3 minutes and 7 GB: torch brings its CUDA libraries)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt "setuptools<81"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The benchmarks: pair lists and folds, file layouts, the Bob database and the metrics."""

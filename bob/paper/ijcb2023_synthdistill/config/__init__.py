@@ -1,0 +1,1 @@
+"""Configurations: data only, nothing is built, opened or downloaded at import."""

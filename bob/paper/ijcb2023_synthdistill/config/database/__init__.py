@@ -1,0 +1,1 @@
+"""Database configurations, by the names that Bob's `-d` takes."""

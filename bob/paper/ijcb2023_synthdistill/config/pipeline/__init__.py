@@ -1,0 +1,1 @@
+"""Pipeline configurations, by the names that Bob's `-p` takes."""

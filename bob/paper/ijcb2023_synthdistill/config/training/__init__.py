@@ -1,0 +1,1 @@
+"""Training configurations, by the names that `synthdistill-train` takes."""

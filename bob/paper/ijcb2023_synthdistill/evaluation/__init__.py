@@ -1,0 +1,1 @@
+"""Evaluation with Bob: the embedding transformer, the pipelines, tables and complexity."""

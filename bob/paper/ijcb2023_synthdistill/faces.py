@@ -1,0 +1,96 @@
+"""The image conventions: ranges, the crop to 112x112, one named conversion for each consumer.
+
+Inside the package an image batch is ``[B, 3, H, W]``, float32, RGB, in [-1, 1]. A *face* is such an
+image, 112x112, aligned: the eyes at :py:data:`LEFT_EYE` and :py:data:`RIGHT_EYE`.
+"""
+
+import torch
+import torch.nn.functional as F
+
+FACE_SIZE = 112
+"""Height and width of an aligned face, in pixels."""
+
+LEFT_EYE = (51.6, 38.2946)
+"""(y, x) of the eye that is left in the image, in an aligned face (the usual ArcFace template)."""
+
+RIGHT_EYE = (51.6, 73.5318)
+"""(y, x) of the eye that is right in the image, in an aligned face."""
+
+FFHQ_SIZE = 1024
+FFHQ_LEFT_EYE = (480, 380)
+"""(y, x) of the eye that is left in the image, in an FFHQ-aligned image of 1024x1024 pixels."""
+
+FFHQ_RIGHT_EYE = (480, 650)
+"""(y, x) of the eye that is right in the image, in an FFHQ-aligned image of 1024x1024 pixels."""
+
+
+def crop_box(resolution: int) -> tuple[int, int, int]:
+    """Find the square of an FFHQ-aligned image that becomes the aligned face.
+
+    The eyes of FFHQ-aligned images are known (no detector needed): scaled to the resolution by
+    truncation, they must land on the eyes of the aligned face.
+
+    Parameters
+    ----------
+    resolution
+        Height and width of the image, in pixels.
+
+    Returns
+    -------
+        ``(top, left, side)`` in pixels: ``(21, 22, 213)`` at 256.
+    """
+    eye_y = FFHQ_LEFT_EYE[0] * resolution // FFHQ_SIZE
+    left_x = FFHQ_LEFT_EYE[1] * resolution // FFHQ_SIZE
+    right_x = FFHQ_RIGHT_EYE[1] * resolution // FFHQ_SIZE
+    scale = (right_x - left_x) / (RIGHT_EYE[1] - LEFT_EYE[1])
+    top = int(eye_y - scale * LEFT_EYE[0])
+    left = int(left_x - scale * LEFT_EYE[1])
+    return top, left, round(scale * FACE_SIZE)
+
+
+def crop(images: torch.Tensor) -> torch.Tensor:
+    """Cut and resize FFHQ-aligned images to aligned faces.
+
+    Parameters
+    ----------
+    images
+        ``[B, 3, R, R]``, RGB, about [-1, 1] as a generator gives them: values outside are clamped.
+
+    Returns
+    -------
+        Faces ``[B, 3, 112, 112]`` in [-1, 1], resized bilinearly (``align_corners=False``, no
+        antialias), as the published training does.
+    """
+    top, left, side = crop_box(images.shape[-1])
+    window = images[:, :, top : top + side, left : left + side].clamp(-1.0, 1.0)
+    return F.interpolate(
+        window, size=(FACE_SIZE, FACE_SIZE), mode="bilinear", align_corners=False, antialias=False
+    )
+
+
+def for_teacher(faces: torch.Tensor) -> torch.Tensor:
+    """Convert faces from [-1, 1] to what ArcFace teachers take: (pixel - 127.5) / 128."""
+    return faces * (127.5 / 128.0)
+
+
+def for_student(faces: torch.Tensor) -> torch.Tensor:
+    """Convert faces from [-1, 1] to what students take: (x - 0.5) / 0.5 for x in [0, 1].
+
+    That is [-1, 1] again: the name stands where the convention is used.
+    """
+    return faces
+
+
+def from_uint8(pixels: torch.Tensor) -> torch.Tensor:
+    """Convert pixels ``[..., 3, H, W]``, uint8, RGB, to float32 in [-1, 1]."""
+    return pixels.to(torch.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Convert images in about [-1, 1] to uint8 pixels (clamped, rounded to nearest)."""
+    return (images.clamp(-1.0, 1.0) * 127.5 + 127.5).round().to(torch.uint8)
+
+
+def from_bob(images: torch.Tensor) -> torch.Tensor:
+    """Convert Bob's images ``[..., 3, H, W]``, RGB, in [0, 255], uint8 or float, to [-1, 1]."""
+    return from_uint8(images)

@@ -1,0 +1,1 @@
+"""The recognisers: IResNet teachers, TinyFaR students, loading and freezing."""

@@ -1,0 +1,1 @@
+"""ToyFaces: the embedded miniature world of drawn faces."""

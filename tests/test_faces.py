@@ -1,0 +1,46 @@
+"""The image conventions, each against numbers from the recipe."""
+
+import torch
+
+from bob.paper.ijcb2023_synthdistill import faces
+
+
+def test_crop_box_at_256_is_the_recipe_s():
+    top, left, side = faces.crop_box(256)
+    assert (top, top + side) == (21, 234)
+    assert (left, left + side) == (22, 235)
+
+
+def test_crop_is_the_slice_then_bilinear():
+    images = torch.randn(2, 3, 256, 256)
+    expected = torch.nn.functional.interpolate(
+        ((images.clamp(-1, 1) + 1) / 2)[:, :, 21:234, 22:235],
+        size=(112, 112),
+        mode="bilinear",
+        align_corners=False,
+    )
+    assert torch.allclose(faces.crop(images), expected * 2 - 1, atol=1e-6)
+
+
+def test_crop_moves_the_eyes_to_the_template():
+    for resolution in (32, 64, 128, 256, 512, 1024):
+        top, left, side = faces.crop_box(resolution)
+        assert top >= 0 and left >= 0
+        assert top + side <= resolution and left + side <= resolution
+        scale = faces.FACE_SIZE / side
+        pixel = resolution / 1024
+        assert abs((480 * pixel - top) * scale - 51.6) <= 2 * scale
+        assert abs((380 * pixel - left) * scale - 38.2946) <= 2 * scale
+
+
+def test_teacher_and_student_inputs_are_the_recipe_s():
+    x = torch.rand(2, 3, 112, 112)
+    inside = 2 * x - 1
+    assert torch.allclose(faces.for_teacher(inside), (255 * x - 127.5) / 128, atol=1e-6)
+    assert torch.allclose(faces.for_student(inside), (x - 0.5) / 0.5, atol=1e-6)
+
+
+def test_uint8_survives_the_round_trip():
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 1)[None, :, :, None]
+    assert torch.equal(faces.to_uint8(faces.from_uint8(pixels)), pixels)
+    assert torch.equal(faces.from_bob(pixels), faces.from_bob(pixels.double()).float())
