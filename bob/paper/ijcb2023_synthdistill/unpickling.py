@@ -408,7 +408,7 @@ class _Dtype(Buildable):
     def build(self, state: Any) -> None:
         order = _text(state[1])
         if order in (">", "<"):
-            self.value = self.value.newbyteorder(order)
+            self.value = numpy.dtype(order + self.value.str[1:])
 
 
 class NumpyArray(Buildable):
