@@ -1,0 +1,3 @@
+"""Ablation: two fresh batches, table 4. Chain it behind a base config."""
+
+sampling = "static"

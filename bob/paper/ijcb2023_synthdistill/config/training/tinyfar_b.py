@@ -1,0 +1,5 @@
+"""TinyFaR-B by the paper's recipe: table 1, row "TinyFaR-B"."""
+
+from bob.paper.ijcb2023_synthdistill.config.training.tinyfar_a import *
+
+student = "tinyfar-b"

@@ -1,0 +1,236 @@
+"""From options to things: the one place where a run's networks are built and loaded."""
+
+import platform
+import subprocess
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ..errors import SynthDistillError
+from ..files import sha256
+from ..user_defaults import require_path
+from .losses import create_loss
+from .options import Options
+from .sampling import create_sampling
+from .step import Clock, Distillation, no_clock
+
+GENERATOR_KEY = "bob.paper.ijcb2023_synthdistill.generator"
+TEACHER_KEY = "bob.paper.ijcb2023_synthdistill.teacher"
+
+FROZEN_TYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+def find_files(options: Options) -> Options:
+    """Fill in the generator's and the teacher's path from the user's defaults, and check them.
+
+    Raises
+    ------
+    SynthDistillError
+        A file is not configured or does not exist.
+    """
+    found: dict[str, Any] = {}
+    for name, key in (("generator", GENERATOR_KEY), ("teacher", TEACHER_KEY)):
+        path = getattr(options, name)
+        path = require_path(key, name) if path is None else Path(path).expanduser()
+        if not path.is_file():
+            raise SynthDistillError(
+                f"the {name} file {path} does not exist. Give another by --{name}, or by "
+                f"`bob config set {key} PATH`; `synthdistill-fetch {name}` says where it is from."
+            )
+        found[name] = path.resolve()
+    return replace(options, **found)
+
+
+def create_fabric(options: Options) -> Fabric:
+    """Set up device, processes and precision.
+
+    Raises
+    ------
+    SynthDistillError
+        The device that was asked for is not there.
+    """
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    device = options.device
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[device]:
+        raise SynthDistillError(
+            f"device {device} is not available on this machine: "
+            f"try --device {next(name for name in ('cuda', 'mps', 'cpu') if available[name])}"
+        )
+    if device == "cuda" and options.devices > torch.cuda.device_count():
+        raise SynthDistillError(
+            f"{options.devices} CUDA devices asked for, {torch.cuda.device_count()} found"
+        )
+    mixed = {"bf16": "bf16-mixed", "16": "16-mixed"}
+    several = options.devices * options.num_nodes > 1
+    return Fabric(
+        accelerator=device,
+        devices=options.devices,
+        num_nodes=options.num_nodes,
+        strategy="ddp" if several else "auto",
+        # autocast of the student does not pay on a CPU: measured, see PERFORMANCE.md
+        precision=mixed.get(options.precision, "32-true") if device == "cuda" else "32-true",  # type: ignore[arg-type]
+    )
+
+
+def create_optimizer(
+    options: Options, parameters: Any
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Make the optimizer and its schedule, by default the paper's."""
+    from functools import partial
+
+    make_optimizer = options.optimizer or partial(torch.optim.Adam, lr=1e-3)
+    make_scheduler = options.scheduler or partial(
+        torch.optim.lr_scheduler.StepLR, step_size=10, gamma=0.5
+    )
+    try:
+        optimizer = make_optimizer(parameters)
+        return optimizer, make_scheduler(optimizer)
+    except (TypeError, ValueError) as error:
+        raise SynthDistillError(f"cannot make the optimizer or its schedule: {error}") from error
+
+
+def create_student(options: Options) -> nn.Module:
+    """Make the student, its random parts a function of the seed alone."""
+    from ..recognition.student import create_student as create
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        return create(options.student, initialisation=options.initialisation)
+
+
+def create_method(options: Options, fabric: Fabric, clock: Clock = no_clock) -> Distillation:
+    """Build the student, load generator and teacher, and put them on the device.
+
+    Parameters
+    ----------
+    options
+        With the paths of generator and teacher: see :py:func:`find_files`.
+    fabric
+        Launched.
+    clock
+        Marks the phases of an iteration.
+
+    Returns
+    -------
+        The method, ready for its first iteration.
+    """
+    if options.method != "distillation":
+        return options.method(options, fabric)
+    from ..generators import load_generator
+    from ..recognition.teacher import load_teacher
+
+    options = find_files(options)
+    generator = load_generator(options.generator)
+    teacher = load_teacher(options.teacher)
+    student = create_student(options)
+    return assemble(options, fabric, generator, teacher, student, clock)
+
+
+def assemble(
+    options: Options,
+    fabric: Fabric,
+    generator: nn.Module,
+    teacher: nn.Module,
+    student: nn.Module,
+    clock: Clock = no_clock,
+) -> Distillation:
+    """Put networks that are there together to the method, on fabric's device."""
+    _check_embedding(student, teacher)
+    if options.sync_batchnorm:
+        from .batchnorm import synchronise
+
+        student = synchronise(student)
+    optimizer, scheduler = create_optimizer(options, student.parameters())
+    wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
+    method = Distillation(
+        fabric,
+        _on_device(generator, fabric, options.precision),
+        _on_device(teacher, fabric, options.precision),
+        wrapped,
+        wrapped_optimizer,
+        create_sampling(options.sampling, options.resampling_coefficient),
+        create_loss(options.loss),
+        truncation_psi=options.truncation_psi,
+        noise_mode=options.noise_mode,
+        micro_batch_size=options.micro_batch_size,
+        clock=clock,
+    )
+    method.scheduler = scheduler
+    return method
+
+
+def _check_embedding(student: nn.Module, teacher: nn.Module) -> None:
+    """Refuse a student and a teacher whose embeddings have different sizes."""
+    sizes = [getattr(network, "embedding_size", None) for network in (student, teacher)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise SynthDistillError(
+            f"the student gives embeddings of {sizes[0]} elements, the teacher of {sizes[1]}: "
+            "they must be the same"
+        )
+
+
+def describe_run(options: Options) -> dict[str, Any]:
+    """Give the content of ``options.json``: what the run is, and what it runs on."""
+    packages = ("bob.paper.ijcb2023_synthdistill", "torch", "timm", "numpy", "lightning-fabric")
+    files = {
+        name: {"path": str(path), "sha256": sha256(path)}
+        for name in ("generator", "teacher")
+        if (path := getattr(options, name)) is not None and Path(path).is_file()
+    }
+    plain = options.describe()
+    # the files are known by their content: they may move
+    for name, file in files.items():
+        plain[name] = file["sha256"]
+    return {
+        "format": 1,
+        "options": plain,
+        "files": files,
+        "student": plain["student"],
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "images": options.images,
+        "versions": {name: version(name) for name in packages}
+        | {"python": platform.python_version()},
+        "revision": _revision(),
+        "machine": platform.platform(),
+    }
+
+
+def _revision() -> str | None:
+    """Give the git revision of the package's source tree, where it has one."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _on_device(network: nn.Module, fabric: Fabric, precision: str) -> nn.Module:
+    """Put a frozen network on the device, in the precision that was asked for."""
+    network = network.to(fabric.device).eval()
+    if precision in ("bf16", "16") or (precision == "32" and hasattr(network, "set_precision")):
+        set_precision = getattr(network, "set_precision", None)
+        if set_precision is None:
+            raise SynthDistillError(
+                f"{type(network).__name__} has no reduced precision: use --precision 32"
+            )
+        set_precision(FROZEN_TYPES[precision])
+    return network

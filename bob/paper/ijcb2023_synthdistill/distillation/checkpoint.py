@@ -1,0 +1,140 @@
+"""Checkpoints: everything a resume needs, written whole or not at all, checked when read.
+
+A checkpoint is one line that names the format, one with the SHA-256 of the rest, then what
+``torch.save`` makes of tensors and plain values. It is read with ``weights_only=True``.
+"""
+
+import hashlib
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import SynthDistillError
+from ..files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""The format of checkpoints that this version writes, and the newest that it reads."""
+
+MAGIC = b"synthdistill checkpoint "
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``last.ckpt``, keeping the one before as ``previous.ckpt``.
+
+    At no moment is there less than one whole checkpoint in the folder (after the first).
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    state
+        Tensors and plain values only.
+
+    Raises
+    ------
+    SynthDistillError
+        It cannot be written. The former checkpoint is untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    digest = hashlib.sha256(payload).hexdigest()
+    with atomic_write(folder / LAST) as temporary:
+        with temporary.open("wb") as stream:
+            stream.write(MAGIC + f"{FORMAT}\n{digest}\n".encode())
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _keep_previous(folder)
+
+
+def _keep_previous(folder: Path) -> None:
+    """Give the present ``last.ckpt`` a second name, if it is a sound one."""
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.exists():
+        return
+    spare = folder / f".{PREVIOUS}.link"
+    spare.unlink(missing_ok=True)
+    try:
+        spare.hardlink_to(last)
+    except OSError:
+        # a file system without hard links: the rename leaves a moment with only `previous`
+        last.replace(previous)
+        return
+    spare.replace(previous)
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest sound checkpoint of a run folder.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+
+    Returns
+    -------
+        The state, or None where no checkpoint was ever written.
+
+    Raises
+    ------
+    SynthDistillError
+        There are checkpoints, but none is sound, or their format is not this version's.
+    """
+    reasons = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = read_checkpoint(path)
+        except _UnsoundError as error:
+            logger.warning("%s: %s", path, error)
+            reasons.append(f"{name} {error}")
+            continue
+        if reasons:
+            logger.warning("going on from %s instead", path)
+        return state
+    if reasons:
+        raise SynthDistillError(
+            f"no sound checkpoint in {folder}: {'; '.join(reasons)}. Restore one from a backup, "
+            "or remove these files to start the run again."
+        )
+    return None
+
+
+class _UnsoundError(Exception):
+    """A checkpoint is truncated or corrupted."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read one checkpoint file and check it against its own checksum."""
+    try:
+        with path.open("rb") as stream:
+            magic, digest = stream.readline(64), stream.readline(80)
+            payload = stream.read()
+    except OSError as error:
+        raise _UnsoundError(f"cannot be read ({error.strerror})") from error
+    if not magic.startswith(MAGIC) or not magic.endswith(b"\n"):
+        raise _UnsoundError("is not a checkpoint of synthdistill-train")
+    version = magic[len(MAGIC) :].strip()
+    if version != str(FORMAT).encode():
+        raise SynthDistillError(
+            f"{path} has format {version.decode('ascii', 'replace')}, this version of the package "
+            f"reads format {FORMAT}: go on with the version that began the run (options.json "
+            "names it), or choose another folder."
+        )
+    if hashlib.sha256(payload).hexdigest().encode() != digest.strip():
+        raise _UnsoundError("is truncated or corrupted (its checksum does not fit)")
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise _UnsoundError(f"cannot be decoded ({error})") from error

@@ -1,0 +1,109 @@
+"""Random numbers as functions of (seed, stream, iteration, image): no state to save or to lose.
+
+A run that is resumed, one that is divided over several processes and one that takes its batch in
+small pieces all draw the same numbers, because no number depends on what was drawn before it.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy
+import torch
+
+NOISE_BLOCK = 16
+"""Images that share one random generator for the generator network's noise maps.
+
+A process that needs some images of a block draws the whole block: large enough that a GPU is not
+kept busy with launches, small enough that a share of a batch does not draw the whole batch.
+"""
+
+
+def _seed(*key: int | str) -> int:
+    """Mix a key into 64 well-distributed bits."""
+    entropy = [zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key]
+    return int(numpy.random.SeedSequence(entropy).generate_state(1, numpy.uint64)[0])
+
+
+class Draws:
+    """The random numbers of one iteration, for the rows of the batch that are asked for.
+
+    Parameters
+    ----------
+    seed
+        The run's seed.
+    stream
+        What the numbers are for, such as ``"train"`` or ``"validation"``.
+    iteration
+        The iteration's number, from 0.
+    batch_size
+        Images of the whole batch, over all processes.
+    device
+        Where the numbers are needed. Latents are drawn on the CPU, the same for every device;
+        noise maps are drawn on the device itself, so they differ between kinds of device.
+    """
+
+    def __init__(
+        self, seed: int, stream: str, iteration: int, batch_size: int, device: torch.device | str
+    ) -> None:
+        self.key = (seed, stream, iteration)
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+
+    def normal(self, name: str, width: int, rows: range) -> torch.Tensor:
+        """Draw standard normal vectors.
+
+        Parameters
+        ----------
+        name
+            What they are for: different names are independent.
+        width
+            Elements of a vector.
+        rows
+            The rows of the whole batch that are wanted.
+
+        Returns
+        -------
+            ``[len(rows), width]``, float32, on the device.
+        """
+        generator = numpy.random.Generator(numpy.random.Philox(_seed(*self.key, name)))
+        batch = generator.standard_normal((self.batch_size, width), dtype=numpy.float32)
+        return torch.from_numpy(batch[rows.start : rows.stop]).to(self.device, non_blocking=True)
+
+    def noise(self, name: str, rows: range) -> Callable[[int, int], torch.Tensor]:
+        """Make the source of a generator network's noise maps, for one call of it.
+
+        Parameters
+        ----------
+        name
+            Which call it is: ``"fresh"`` or ``"resampled"``.
+        rows
+            The rows of the whole batch that the call generates.
+
+        Returns
+        -------
+            A callable ``(batch, resolution)`` that gives ``[batch, 1, resolution, resolution]``,
+            to be called once for each convolution, in order.
+        """
+        size = min(NOISE_BLOCK, self.batch_size)
+        blocks = range(rows.start // size, -(-rows.stop // size))
+        generators = [
+            torch.Generator(self.device).manual_seed(_seed(*self.key, name, block))
+            for block in blocks
+        ]
+        first = rows.start - blocks.start * size
+
+        def draw(batch: int, resolution: int) -> torch.Tensor:
+            maps = [
+                torch.randn(
+                    (size, 1, resolution, resolution), generator=generator, device=self.device
+                )
+                for generator in generators
+            ]
+            whole = maps[0] if len(maps) == 1 else torch.cat(maps)
+            return whole[first : first + batch]
+
+        return draw
+
+    def seed_global(self, rank: int) -> None:
+        """Seed torch's global generators, which a student's dropout layers use."""
+        torch.manual_seed(_seed(*self.key, "global", rank))

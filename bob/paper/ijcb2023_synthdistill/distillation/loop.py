@@ -1,0 +1,399 @@
+"""The training loop: epochs of iterations, validation, checkpoints and resumption."""
+
+import contextlib
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from ..errors import SynthDistillError
+from .build import create_fabric, create_method, describe_run
+from .checkpoint import load_checkpoint, save_checkpoint
+from .draws import Draws
+from .options import Options
+from .run_folder import RunFolder
+from .samples import draw_samples
+from .step import Distillation, StepResult
+from .stopping import Stop
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_IMAGES = 8
+"""Columns of ``samples.png``."""
+
+AGREE_EVERY = 16
+"""Iterations after which several processes agree whether to save or stop (it makes them wait)."""
+
+LOOK_EVERY = 50
+"""Iterations after which a GPU's losses are fetched: to show them, and to find NaN."""
+
+
+@dataclass
+class Progress:
+    """How far a run is, and what it has seen since its epoch began.
+
+    Parameters
+    ----------
+    iteration
+        Iterations done since the run began.
+    sums
+        Sums over the epoch's iterations: the losses, then the mean cosines, of the fresh and the
+        re-sampled batch; ``[4]``, float64.
+    rows
+        The rows of ``log.csv``.
+    """
+
+    iteration: int = 0
+    sums: torch.Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The epoch with the smallest validation error so far."""
+        rows = [row for row in self.rows if not math.isnan(row["validation_mse"])]
+        return min(rows, key=lambda row: row["validation_mse"], default=None)
+
+
+def train(options: Options, output: Path, stop: Stop) -> Progress:
+    """Train a student, or go on with the run that ``output`` holds.
+
+    Parameters
+    ----------
+    options
+        The run, with the paths of its files.
+    output
+        The run folder.
+    stop
+        Is looked at after every iteration.
+
+    Returns
+    -------
+        How far the run is: finished if ``iteration`` equals ``options.iterations``.
+
+    Raises
+    ------
+    SynthDistillError
+        For anything that the user can mend. What was saved is kept.
+    """
+    fabric = create_fabric(options)
+    folder = RunFolder(output)
+    with folder.lock() if fabric.is_global_zero else contextlib.nullcontext():
+        fabric.launch()
+        if fabric.is_global_zero:
+            folder.begin(describe_run(options))
+        run = Run(options, folder, fabric, create_method(options, fabric))
+        run.resume()
+        with _explained(options, run):
+            run.train(stop)
+        return run.progress
+
+
+class Run:
+    """A training and its folder.
+
+    Parameters
+    ----------
+    options
+        The run's options.
+    folder
+        Where it is kept.
+    fabric
+        Device and processes.
+    method
+        Does the iterations.
+    """
+
+    def __init__(
+        self, options: Options, folder: RunFolder, fabric: Fabric, method: Distillation
+    ) -> None:
+        self.options = options
+        self.folder = folder
+        self.fabric = fabric
+        self.method = method
+        self.progress = Progress()
+        self.saved_at = time.monotonic()
+        self.sums = torch.zeros(4, dtype=torch.float64, device=_float64_device(fabric.device))
+        self.first_bad = torch.full((), torch.iinfo(torch.int64).max, device=fabric.device)
+        share = options.batch_size // fabric.world_size
+        self.rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+
+    def train(self, stop: Stop) -> None:
+        """Do the iterations that are left."""
+        options, progress, method = self.options, self.progress, self.method
+        per_epoch = options.iterations_per_epoch
+        if options.epochs == 0:
+            self.publish()
+        with self._bar() as advance:
+            while progress.iteration < options.iterations:
+                draws = self._draws("train", progress.iteration)
+                draws.seed_global(self.fabric.global_rank)
+                method.student.train()
+                self._note(*method.iteration(draws, self.rows))
+                progress.iteration += 1
+                advance(2 * options.batch_size)
+                if progress.iteration % per_epoch == 0:
+                    self.end_epoch()
+                    self.save()
+                    self.publish()
+                elif self._due(stop):
+                    self.save()
+                if self._agree(stop.code is not None):
+                    if progress.iteration % per_epoch:
+                        self.save()
+                    return
+
+    def end_epoch(self) -> None:
+        """Validate, step the schedule, and add the epoch's row to the log."""
+        options, progress = self.options, self.progress
+        self._check_finite()
+        means = self._gather_sums() / options.iterations_per_epoch
+        epoch = progress.iteration // options.iterations_per_epoch
+        error, cosine = self.validate(epoch)
+        row = {
+            "epoch": epoch,
+            "images": 2 * progress.iteration * options.batch_size,
+            "learning_rate": self.method.optimizer.param_groups[0]["lr"],
+            "loss_fresh": means[0].item(),
+            "loss_resampled": means[1].item(),
+            "cosine_fresh": means[2].item(),
+            "cosine_resampled": means[3].item(),
+            "validation_mse": error,
+            "validation_cosine": cosine,
+        }
+        progress.rows.append(row)
+        self.sums.zero_()
+        if self.method.scheduler is not None:
+            self.method.scheduler.step()
+        logger.info(
+            "epoch %d of %d: loss %.5g fresh, %.5g re-sampled; validation mse %.5g, cosine %.4f",
+            epoch,
+            options.epochs,
+            row["loss_fresh"],
+            row["loss_resampled"],
+            error,
+            cosine,
+        )
+
+    @torch.no_grad()
+    def validate(self, epoch: int) -> tuple[float, float]:
+        """Compare student and teacher on fresh images that no other epoch sees.
+
+        Returns
+        -------
+            Mean squared error and cosine, means over the validation images; NaN without any.
+        """
+        size = self.options.batch_size
+        batches = self.options.validation_images // size
+        if not batches:
+            return math.nan, math.nan
+        self.method.student.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.sums.device)
+        for batch in range(batches):
+            draws = self._draws(f"validation {epoch}", batch)
+            z = draws.normal("z", self.method.generator.z_dim, self.rows)
+            w = self.method.mapping(z)
+            _, errors, cosines = self.method.evaluate(w, "fresh", draws, self.rows)
+            sums += torch.stack([errors.sum(), cosines.sum()]).to(sums)
+        means = self._reduce(sums) / (batches * size)
+        return means[0].item(), means[1].item()
+
+    def save(self) -> None:
+        """Write a checkpoint, unless a loss was not finite."""
+        self._check_finite()
+        sums = self._gather_sums()
+        if self.fabric.is_global_zero:
+            self._restore_folder()
+            save_checkpoint(
+                self.folder.path,
+                {
+                    "iteration": self.progress.iteration,
+                    "iterations_per_epoch": self.options.iterations_per_epoch,
+                    "sums": sums,
+                    "rows": self.progress.rows,
+                    "student": self.method.student.state_dict(),
+                    "optimizer": self.method.optimizer.state_dict(),
+                    "scheduler": self.method.scheduler.state_dict()
+                    if self.method.scheduler is not None
+                    else None,
+                    "precision": self.fabric.strategy.precision.state_dict(),
+                },
+            )
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on from the newest sound checkpoint, if there is one."""
+        state = load_checkpoint(self.folder.path)
+        if state is None:
+            return
+        self.method.student.load_state_dict(state["student"])
+        self.method.optimizer.load_state_dict(state["optimizer"])
+        if self.method.scheduler is not None and state["scheduler"] is not None:
+            self.method.scheduler.load_state_dict(state["scheduler"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.progress.iteration = state["iteration"]
+        self.progress.rows = state["rows"]
+        if self.fabric.is_global_zero:
+            self.sums.copy_(state["sums"])
+        logger.info("resumed after %d iterations", self.progress.iteration)
+        if self.progress.iteration % self.options.iterations_per_epoch == 0:
+            # a kill between the checkpoint and what follows it leaves these behind or missing
+            self.publish()
+
+    def publish(self) -> None:
+        """Write what others use: the student, the log, the pictures, TensorBoard's events."""
+        from ..recognition.student import save_student
+
+        fresh, resampled = self._samples()
+        if not self.fabric.is_global_zero:
+            return
+        student = self.method.student.module
+        save_student(
+            self.folder.student,
+            student,
+            epoch=len(self.progress.rows),
+            images=2 * self.progress.iteration * self.options.batch_size,
+            seed=self.options.seed,
+        )
+        self.folder.write_log(self.progress.rows)
+        draw_samples(self.folder.samples, *fresh, *resampled)
+        self._write_events()
+
+    @torch.no_grad()
+    def _samples(self) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+        """Generate the faces of the sample picture: always the same fresh ones."""
+        method, rows = self.method, range(SAMPLE_IMAGES)
+        method.student.eval()
+        draws = Draws(self.options.seed, "samples", 0, SAMPLE_IMAGES, self.fabric.device)
+        z = draws.normal("z", method.generator.z_dim, rows)
+        w = method.mapping(z)
+        fresh, _, similarity = method.evaluate(w, "fresh", draws, rows)
+        w = method.resample(z, w, similarity, draws, rows)
+        resampled, _, similarity_after = method.evaluate(w, "resampled", draws, rows)
+        return (fresh, similarity), (resampled, similarity_after)
+
+    def _write_events(self) -> None:
+        """Write TensorBoard's events for the epochs that its folder does not have yet."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        marker = len(self.progress.rows)
+        if not marker:
+            return
+        # a resumed run may repeat an epoch: purge_step hides what the former process wrote of it
+        with SummaryWriter(str(self.folder.events), purge_step=marker) as writer:
+            for name, value in self.progress.rows[-1].items():
+                if name not in ("epoch", "images"):
+                    writer.add_scalar(name, value, marker)
+
+    def _draws(self, stream: str, iteration: int) -> Draws:
+        return Draws(
+            self.options.seed, stream, iteration, self.options.batch_size, self.fabric.device
+        )
+
+    def _note(self, fresh: StepResult, resampled: StepResult) -> None:
+        """Add an iteration's results to the sums, without waiting for the device."""
+        values = [fresh.loss, resampled.loss, fresh.similarity.mean(), resampled.similarity.mean()]
+        self.sums += torch.stack(values).to(self.sums)
+        bad = ~(torch.isfinite(fresh.loss) & torch.isfinite(resampled.loss))
+        now = torch.full_like(self.first_bad, self.progress.iteration)
+        self.first_bad = torch.minimum(self.first_bad, torch.where(bad, now, self.first_bad))
+        iteration = self.progress.iteration + 1
+        if self.fabric.device.type == "cpu" or iteration % LOOK_EVERY == 0:
+            self._check_finite()
+
+    def _check_finite(self) -> None:
+        first = int(self.first_bad)
+        if first == torch.iinfo(torch.int64).max:
+            return
+        raise SynthDistillError(
+            f"the loss is not finite since iteration {first + 1} "
+            f"(epoch {first // self.options.iterations_per_epoch + 1}). The last checkpoint in "
+            f"{self.folder.path} is from before it. Lower the learning rate, or use "
+            "--precision 32, in a new folder."
+        )
+
+    def _gather_sums(self) -> torch.Tensor:
+        """Give the epoch's sums over all processes, each batch's mean counted once."""
+        if self.fabric.world_size == 1:
+            return self.sums.cpu().clone()
+        return self._reduce(self.sums / self.fabric.world_size).cpu()
+
+    def _reduce(self, sums: torch.Tensor) -> torch.Tensor:
+        """Add up a tensor over all processes."""
+        total = self.fabric.all_reduce(sums, reduce_op="sum")
+        return torch.as_tensor(total)
+
+    def _due(self, stop: Stop) -> bool:
+        """Say whether a checkpoint within the epoch is due."""
+        steps = self.options.checkpoint_steps
+        by_steps = steps is not None and self.progress.iteration % steps == 0
+        late = time.monotonic() - self.saved_at > 60 * self.options.checkpoint_minutes
+        return by_steps or (stop.code is None and self._agree(late))
+
+    def _agree(self, wish: bool) -> bool:
+        """Let the first process decide for all, every few iterations where there are several."""
+        if self.fabric.world_size == 1:
+            return wish
+        if self.progress.iteration % AGREE_EVERY:
+            return False
+        return bool(self.fabric.broadcast(wish))
+
+    def _restore_folder(self) -> None:
+        """Make the run folder again, should somebody have removed it while the run goes on."""
+        if not self.folder.options.exists():
+            logger.warning("%s was removed: making it again", self.folder.path)
+            self.folder.begin(describe_run(self.options))
+
+    @contextlib.contextmanager
+    def _bar(self) -> Iterator[Callable[[int], Any]]:
+        """Show images, images/s, time left and loss on a terminal; nothing elsewhere."""
+        from tqdm import tqdm
+
+        batch = 2 * self.options.batch_size
+        with tqdm(
+            total=self.options.images,
+            initial=self.progress.iteration * batch,
+            unit="img",
+            unit_scale=True,
+            disable=None if self.fabric.is_global_zero else True,
+            dynamic_ncols=True,
+            file=sys.stderr,
+        ) as bar:
+
+            def advance(images: int) -> None:
+                if not bar.disable and self.progress.iteration % LOOK_EVERY == 1:
+                    done = (self.progress.iteration - 1) % self.options.iterations_per_epoch + 1
+                    loss, _, cosine, _ = (self.sums / done).tolist()
+                    bar.set_postfix(loss=f"{loss:.4g}", cosine=f"{cosine:.3f}")
+                bar.update(images)
+
+            yield advance
+
+
+def _float64_device(device: torch.device) -> torch.device:
+    """Give the device for float64 sums: the same, but for Apple's, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+@contextlib.contextmanager
+def _explained(options: Options, run: Run) -> Iterator[None]:
+    """Turn running out of memory into words."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            words in str(error) for words in ("not enough memory", "can't allocate memory")
+        ):
+            raise
+        size = options.micro_batch_size or options.batch_size // run.fabric.world_size
+        raise SynthDistillError(
+            f"out of memory with {size} images at a time (batch {options.batch_size}): lower "
+            f"--micro-batch-size (to {max(1, size // 2)}, say: the same updates in smaller "
+            "pieces) or --batch-size. What was saved is kept; the same command goes on from it."
+        ) from error

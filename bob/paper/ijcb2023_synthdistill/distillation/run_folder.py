@@ -1,0 +1,142 @@
+"""The run folder: what a training leaves for people, for Bob and for its own resumption."""
+
+import contextlib
+import csv
+import difflib
+import fcntl
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import SynthDistillError
+from ..files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+PIPELINE = '''"""Bob pipeline of this folder's student: `bob bio pipeline simple -p {path} ...`."""
+
+import inspect
+from pathlib import Path
+
+from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
+
+# Bob loads configurations without __file__: the code itself knows where it stands
+_here = Path(inspect.currentframe().f_code.co_filename).resolve().parent
+
+pipeline = student_pipeline(_here / "student.safetensors")
+'''
+
+FREE_OPTIONS = frozenset(
+    {"device", "devices", "num_nodes", "checkpoint_minutes", "checkpoint_steps"}
+)
+"""Options that may change when a run is resumed: they do not change what is learned."""
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Parameters
+    ----------
+    path
+        Where it is. It is made by :py:meth:`lock`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.student = path / "student.safetensors"
+        self.options = path / "options.json"
+        self.log = path / "log.csv"
+        self.samples = path / "samples.png"
+        self.pipeline = path / "pipeline.py"
+        self.events = path / "tensorboard"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the system frees it when the process ends.
+
+        Raises
+        ------
+        SynthDistillError
+            The folder cannot be written, or another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stream = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise SynthDistillError(
+                f"cannot write to the output folder {self.path}: {error.strerror}. "
+                "Choose another with -o."
+            ) from error
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SynthDistillError(
+                    f"another process is training in {self.path}: wait for it, stop it, or "
+                    "choose another folder with -o."
+                ) from error
+            yield
+
+    def begin(self, description: Mapping[str, Any]) -> None:
+        """Write ``options.json`` and ``pipeline.py``, or check that the run is the same one.
+
+        Parameters
+        ----------
+        description
+            The content of ``options.json``; its entry ``options`` decides.
+
+        Raises
+        ------
+        SynthDistillError
+            The folder holds a run with other options.
+        """
+        if self.options.exists():
+            self._check_same(description)
+        with atomic_write(self.options) as temporary:
+            temporary.write_text(json.dumps(description, indent=2) + "\n")
+        with atomic_write(self.pipeline) as temporary:
+            temporary.write_text(PIPELINE.format(path=self.pipeline.name))
+
+    def _check_same(self, description: Mapping[str, Any]) -> None:
+        try:
+            before = json.loads(self.options.read_text())["options"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SynthDistillError(
+                f"cannot read {self.options}, which says what this run is: {error}. "
+                "Choose another folder with -o."
+            ) from error
+        now = json.loads(json.dumps(description["options"]))
+        changed = [
+            f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+            for name in sorted(before.keys() | now.keys())
+            if name not in FREE_OPTIONS
+            and before.get(name) != now.get(name)
+            # a run may be made longer: what it has learned so far stays the same
+            and not (name == "epochs" and before.get(name, 0) < now.get(name, 0))
+        ]
+        if changed:
+            raise SynthDistillError(
+                f"{self.path} holds a run with other options: {'; '.join(changed)}. "
+                "Choose another folder with -o, or repeat the command that began it."
+            )
+
+    def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``log.csv``, one row an epoch, floats with nine significant digits."""
+        if not rows:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
+        with atomic_write(self.log) as temporary:
+            temporary.write_text(text.getvalue())
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Say which of ``names`` a mistyped one may have meant: a sentence, or nothing."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,221 @@
+"""One iteration of the method: a fresh batch, a step, a re-sampled batch, the same step again."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import nn
+
+from .. import faces
+from .draws import Draws
+from .losses import Loss
+from .sampling import FreshBatch, Sampling
+
+Clock = Callable[[str], contextlib.AbstractContextManager]
+"""Marks the phases of an iteration by their names; the benchmark's measures them."""
+
+
+def no_clock(phase: str) -> contextlib.AbstractContextManager:  # noqa: ARG001
+    """Measure nothing."""
+    return contextlib.nullcontext()
+
+
+@dataclass
+class StepResult:
+    """What a step leaves behind, detached from the graph, on the device.
+
+    Parameters
+    ----------
+    loss
+        The loss before the update, a scalar.
+    similarity
+        Cosine of student and teacher embedding before the update, ``[b]``.
+    """
+
+    loss: torch.Tensor
+    similarity: torch.Tensor
+
+
+class Distillation:
+    """The networks and rules of a training, and its iteration.
+
+    Parameters
+    ----------
+    fabric
+        Device, precision and processes.
+    generator
+        Gives images from w; frozen.
+    teacher
+        Gives embeddings ``[b, d]`` of faces; frozen.
+    student
+        Gives embeddings ``[b, d]`` of faces; set up by fabric.
+    optimizer
+        The student's; set up by fabric.
+    sampling
+        Chooses the second batch's w.
+    loss
+        Compares the embeddings.
+    truncation_psi
+        Of the mapping network: 1 (no truncation) in the paper.
+    noise_mode
+        Of the synthesis network: ``"random"`` in the paper.
+    micro_batch_size
+        Images that are generated, embedded and differentiated at a time; the gradients of a batch
+        are summed over its micro-batches. None takes the whole batch at once, as the paper does.
+    clock
+        Marks the phases.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        generator: Any,
+        teacher: nn.Module,
+        student: Any,
+        optimizer: Any,
+        sampling: Sampling,
+        loss: Loss,
+        *,
+        truncation_psi: float = 1.0,
+        noise_mode: str = "random",
+        micro_batch_size: int | None = None,
+        clock: Clock = no_clock,
+    ) -> None:
+        self.fabric = fabric
+        self.generator = generator
+        self.teacher = teacher
+        self.student = student
+        self.optimizer = optimizer
+        self.sampling = sampling
+        self.loss = loss
+        self.truncation_psi = truncation_psi
+        self.noise_mode = noise_mode
+        self.micro_batch_size = micro_batch_size
+        self.clock = clock
+        self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+
+    def iteration(self, draws: Draws, rows: range) -> tuple[StepResult, StepResult]:
+        """Do one iteration: two batches, two updates of the student.
+
+        Parameters
+        ----------
+        draws
+            The iteration's random numbers.
+        rows
+            The rows of the whole batch that this process takes.
+
+        Returns
+        -------
+            The results of the step on the fresh and of the step on the re-sampled batch.
+        """
+        z = draws.normal("z", self.generator.z_dim, rows)
+        w = self.mapping(z)
+        fresh = self.step(w, "fresh", draws, rows)
+        w = self.resample(z, w, fresh.similarity, draws, rows)
+        resampled = self.step(w, "resampled", draws, rows)
+        return fresh, resampled
+
+    @torch.no_grad()
+    def mapping(self, z: torch.Tensor) -> torch.Tensor:
+        """Map z ``[b, z_dim]`` to one w an image, ``[b, w_dim]``."""
+        with self.clock("mapping"):
+            return self.generator.mapping(z, truncation_psi=self.truncation_psi)[:, 0]
+
+    @torch.no_grad()
+    def resample(
+        self,
+        z: torch.Tensor,
+        w: torch.Tensor,
+        similarity: torch.Tensor,
+        draws: Draws,
+        rows: range,
+    ) -> torch.Tensor:
+        """Let the strategy choose the second batch's w, ``[b, w_dim]``."""
+        return self.sampling.resample(
+            FreshBatch(z, w, similarity),
+            self.mapping,
+            lambda width: draws.normal("resample", width, rows),
+        )
+
+    @torch.no_grad()
+    def faces(self, w: torch.Tensor, name: str, draws: Draws, rows: range) -> torch.Tensor:
+        """Generate the faces ``[b, 3, 112, 112]`` of w ``[b, w_dim]``, one w for all layers."""
+        with self.clock("synthesis"):
+            ws = w[:, None].expand(-1, self.generator.num_ws, -1)
+            images = self.generator.synthesis(
+                ws, noise_mode=self.noise_mode, noise=draws.noise(name, rows)
+            )
+        with self.clock("crop"):
+            return faces.crop(images.float())
+
+    def step(self, w: torch.Tensor, name: str, draws: Draws, rows: range) -> StepResult:
+        """Update the student once, on the faces of w.
+
+        Parameters
+        ----------
+        w
+            ``[b, w_dim]``.
+        name
+            The batch's name, which its noise is drawn for.
+        draws
+            The iteration's random numbers.
+        rows
+            The rows of the whole batch that these are.
+
+        Returns
+        -------
+            Loss and cosines from before the update.
+        """
+        results = []
+        for part, last in self._parts(len(rows)):
+            crops = self.faces(w[part], name, draws, rows[part])
+            with self.clock("teacher"), torch.no_grad():
+                target = self.teacher(crops).float()
+            with self.fabric.no_backward_sync(self.student, enabled=not last):
+                with self.clock("student forward"):
+                    embedding = self.student(crops).float()
+                    loss = self.loss(embedding, target)
+                with self.clock("backward"):
+                    share = len(crops) / len(rows)
+                    self.fabric.backward(loss if share == 1 else loss * share)
+            similarity = F.cosine_similarity(embedding.detach(), target)
+            results.append(StepResult(loss.detach() * share, similarity))
+        with self.clock("optimizer"):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if len(results) == 1:
+            return results[0]
+        return StepResult(
+            torch.stack([result.loss for result in results]).sum(),
+            torch.cat([result.similarity for result in results]),
+        )
+
+    def _parts(self, count: int) -> Iterator[tuple[slice, bool]]:
+        """Divide ``count`` rows into micro-batches; say which is the last."""
+        size = self.micro_batch_size or count
+        for start in range(0, count, size):
+            yield slice(start, min(start + size, count)), start + size >= count
+
+    @torch.no_grad()
+    def evaluate(
+        self, w: torch.Tensor, name: str, draws: Draws, rows: range
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Compare student and teacher on the faces of w, without an update.
+
+        Returns
+        -------
+            The faces ``[b, 3, 112, 112]``, the squared error of each embedding (mean over its
+            elements) ``[b]`` and its cosine ``[b]``.
+        """
+        parts = []
+        for part, _ in self._parts(len(rows)):
+            crops = self.faces(w[part], name, draws, rows[part])
+            target, embedding = self.teacher(crops).float(), self.student(crops).float()
+            error = (embedding - target).square().mean(dim=1)
+            parts.append((crops, error, F.cosine_similarity(embedding, target)))
+        crops, errors, similarities = (torch.cat(values) for values in zip(*parts, strict=True))
+        return crops, errors, similarities

@@ -1,0 +1,40 @@
+"""Stopping on request: finish the step, save, and leave with a code that schedulers know."""
+
+import contextlib
+import signal
+import types
+from collections.abc import Iterator
+
+REQUEUE = 99
+"""Exit code after SIGTERM or SIGUSR1: SGE runs a job that ends with 99 again."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C (128 + SIGINT), as shells have it."""
+
+
+class Stop:
+    """Whether somebody asked the run to stop, and with which code it shall end."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator["Stop"]:
+        """Note SIGTERM, SIGUSR1 and the first Ctrl-C; a second Ctrl-C stops at once."""
+        before = {
+            number: signal.signal(number, self._note)
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        }
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:  # noqa: ARG002
+        if number == signal.SIGINT:
+            if self.code is not None:
+                raise KeyboardInterrupt
+            self.code = INTERRUPTED
+        else:
+            self.code = REQUEUE
