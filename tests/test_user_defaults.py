@@ -1,0 +1,104 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bob.paper.ijcb2023_synthdistill import user_defaults
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.user_defaults import (
+    TEACHER,
+    configure_path,
+    configured_path,
+    require_path,
+)
+
+
+@pytest.fixture
+def rc(tmp_path, monkeypatch):
+    """Point the user's configuration to an empty folder."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "bobrc.toml"
+
+
+def test_unset_key_is_none(rc):
+    assert configured_path(TEACHER) is None
+    assert not rc.exists()
+
+
+def test_reads_what_bob_writes_and_bob_reads_what_we_write(rc, tmp_path):
+    rc.parent.mkdir()
+    command = [sys.executable, "-c", "from bob.cli import bob_main_cli as b; b()", "config"]
+    path = tmp_path / "some where" / "teacher.pth"
+    subprocess.run([*command, "set", TEACHER, str(path)], check=True)
+    assert configured_path(TEACHER) == path
+
+    configure_path("bob.bio.face.lfw.directory", tmp_path)
+    answer = subprocess.run(
+        [*command, "get", "bob.bio.face.lfw.directory"], check=True, capture_output=True, text=True
+    )
+    assert answer.stdout.strip() == str(tmp_path)
+    assert configured_path(TEACHER) == path
+
+
+def test_configure_makes_the_folder_and_writes_whole_paths(rc, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configure_path(TEACHER, Path("weights/t.pth")) == rc
+    assert configured_path(TEACHER) == tmp_path / "weights" / "t.pth"
+
+
+def test_expands_the_home_folder(rc, monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    rc.parent.mkdir()
+    rc.write_text(f'"{TEACHER}" = "~/t.pth"\n')
+    assert configured_path(TEACHER) == Path("/somewhere/t.pth")
+
+
+def test_require_path_says_the_command(rc, tmp_path, monkeypatch):
+    with pytest.raises(SynthDistillError, match=rf"the teacher.*bob config set {TEACHER} PATH"):
+        require_path(TEACHER, "the teacher")
+    configure_path(TEACHER, tmp_path / "gone.pth")
+    with pytest.raises(SynthDistillError, match=rf"gone\.pth.*bob config set {TEACHER} PATH"):
+        require_path(TEACHER, "the teacher")
+    (tmp_path / "gone.pth").touch()
+    assert require_path(TEACHER, "the teacher") == tmp_path / "gone.pth"
+
+
+def test_relative_path_that_is_not_there_is_explained(rc, tmp_path, monkeypatch):
+    rc.parent.mkdir()
+    rc.write_text(f'"{TEACHER}" = "t.pth"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SynthDistillError, match="better give the whole path"):
+        require_path(TEACHER, "the teacher")
+
+
+@pytest.mark.parametrize("content", [b"a = [", b"\xff\xfe\x00", b"5", b"[1, 2"])
+def test_broken_file_is_an_error_in_words(rc, content):
+    rc.parent.mkdir()
+    rc.write_bytes(content)
+    with pytest.raises(SynthDistillError, match=r"cannot read.*bobrc\.toml"):
+        configured_path(TEACHER)
+
+
+@pytest.mark.parametrize("content", [f"{TEACHER} = 5", f"[{TEACHER}]\nx = 1", f'{TEACHER} = ""'])
+def test_value_that_is_no_path_is_an_error_in_words(rc, content):
+    rc.parent.mkdir()
+    rc.write_text(content)
+    with pytest.raises(SynthDistillError, match=f"expected a path under {TEACHER}"):
+        configured_path(TEACHER)
+
+
+def test_value_in_the_way_of_a_section_is_an_error_and_nothing_is_lost(rc):
+    rc.parent.mkdir()
+    rc.write_text('[bob]\npaper = "x"\n')
+    with pytest.raises(SynthDistillError, match=f"cannot set {TEACHER}"):
+        configure_path(TEACHER, Path("/t.pth"))
+    assert rc.read_text() == '[bob]\npaper = "x"\n'
+
+
+def test_imports_neither_bob_nor_torch():
+    code = (
+        f"import sys, {user_defaults.__name__}\n"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'bob.bio', 'bob.cli', 'dask')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
