@@ -1,0 +1,102 @@
+"""Where a face stands in an image: aligned, framed like FFHQ, or anywhere in a photograph.
+
+Points of the plane are complex numbers, x + iy, so that a similarity (turn, scale, shift) is one
+multiplication and one addition. Coordinates are those of :py:func:`torch.nn.functional.interpolate`
+without aligned corners: pixel (row r, column c) covers [r, r + 1) x [c, c + 1).
+"""
+
+import torch
+
+from .. import faces
+from ..errors import SynthDistillError
+from .conditions import columns
+
+FRAMINGS = ("aligned", "ffhq", "unaligned")
+"""``aligned``: the eyes at the ArcFace template. ``ffhq``: where :py:func:`faces.crop` of that
+resolution looks for them. ``unaligned``: a photograph, the face smaller, rolled, off the centre."""
+
+TEMPLATE = tuple(complex(x, y) for y, x in (faces.LEFT_EYE, faces.RIGHT_EYE))
+"""The eyes of the aligned face, x + iy."""
+
+
+def pixel_to_template(
+    conditions: torch.Tensor, size: int, framing: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the similarity from the pixels of an image to the aligned face of 112x112.
+
+    Parameters
+    ----------
+    conditions
+        ``[N, C]``.
+    size
+        Height and width of the image, in pixels.
+    framing
+        One of :py:data:`FRAMINGS`.
+
+    Returns
+    -------
+        ``(shift, factor)``, each ``[N]``, complex128: template = shift + factor * pixel.
+
+    Raises
+    ------
+    SynthDistillError
+        There is no such framing.
+    """
+    if framing == "unaligned":
+        turn = torch.deg2rad(columns(conditions, "roll").double())
+        scale = faces.FACE_SIZE / (size * columns(conditions, "photo_scale").double())
+        factor = torch.polar(scale, -turn)
+        middle = size * torch.complex(
+            columns(conditions, "photo_x").double(), columns(conditions, "photo_y").double()
+        )
+    elif framing in FRAMINGS:
+        top, left, side = faces.crop_box(size) if framing == "ffhq" else (0, 0, size)
+        factor = torch.full([len(conditions)], faces.FACE_SIZE / side, dtype=torch.complex128)
+        middle = torch.full_like(factor, complex(left + side / 2, top + side / 2))
+    else:
+        raise SynthDistillError(f"unknown framing {framing!r}: choose one of {', '.join(FRAMINGS)}")
+    return complex(faces.FACE_SIZE / 2, faces.FACE_SIZE / 2) - factor * middle, factor
+
+
+def eye_positions(
+    conditions: torch.Tensor, size: int = faces.FACE_SIZE, framing: str = "aligned"
+) -> torch.Tensor:
+    """Find the two points that alignment sends to the eyes of the template.
+
+    They are the pupils up to the error of whoever marked them (the columns ``jitter_*``). Of a face
+    turned by more than 30 degrees they are as far apart as at 30 degrees: profiles would be blown
+    up else.
+
+    Parameters
+    ----------
+    conditions
+        ``[N, C]``.
+    size
+        Height and width of the image, in pixels.
+    framing
+        One of :py:data:`FRAMINGS`.
+
+    Returns
+    -------
+        ``[N, 2, 2]``, float32, in pixels: (left in the image, right in the image) x (y, x).
+    """
+    shift, factor = pixel_to_template(conditions, size, framing)
+    points = (torch.tensor(TEMPLATE, dtype=torch.complex128) - shift[:, None]) / factor[:, None]
+    return torch.view_as_real(points).flip(-1).float()
+
+
+def template_to_eyes(conditions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the similarity from the template to the frame of the eyes as they really are.
+
+    Returns
+    -------
+        ``(shift, factor)``, each ``[N]``, complex128: eyes = shift + factor * template has its
+        origin midway between the eyes and half their distance as unit.
+    """
+    jitter = torch.complex(
+        columns(conditions, "jitter_x").double(), columns(conditions, "jitter_y").double()
+    )
+    turn = torch.deg2rad(columns(conditions, "jitter_roll").double())
+    half = (TEMPLATE[1] - TEMPLATE[0]).real / 2
+    factor = torch.polar(1.0 / (half * columns(conditions, "jitter_scale").double()), -turn)
+    return -factor * (jitter + (TEMPLATE[0] + TEMPLATE[1]) / 2), factor

@@ -1,0 +1,181 @@
+import numpy
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bob.paper.ijcb2023_synthdistill import faces
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
+    CONDITION_NAMES,
+    KINDS,
+    PAIR_KINDS,
+    columns,
+    sample_conditions,
+)
+from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES, sample_identities
+from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import eye_positions, render
+
+
+@pytest.fixture
+def rng():
+    return numpy.random.default_rng(7)
+
+
+def set_columns(conditions, **values):
+    for name, value in values.items():
+        conditions[:, CONDITION_NAMES.index(name)] = value
+    return conditions
+
+
+def studio(count, rng):
+    """Plain portraits: straight, no glasses, no noise, eyes open wide."""
+    plain = sample_conditions(count, rng, "generator")
+    return set_columns(plain, yaw=0, pitch=0, gaze=0, age=30, eyes_open=1.1, light_azimuth=0)
+
+
+def test_sampling_is_repeatable_and_independent_of_count():
+    first = sample_identities(3, numpy.random.default_rng(1))
+    more = sample_identities(5, numpy.random.default_rng(1))
+    assert first.shape == (3, len(IDENTITY_NAMES))
+    assert torch.equal(first, more[:3])
+    few = sample_conditions(3, numpy.random.default_rng(1), "pose")
+    many = sample_conditions(5, numpy.random.default_rng(1), "pose")
+    assert torch.equal(few, many[:3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_renders(rng, kind):
+    images = render(sample_identities(4, rng), sample_conditions(4, rng, kind))
+    assert images.shape == (4, 3, 112, 112)
+    assert images.dtype == torch.float32
+    assert images.min() >= -1.0
+    assert images.max() <= 1.0
+    assert images.flatten(1).std(dim=1).min() > 0.05
+
+
+def test_kinds_of_pairs():
+    assert {kind for pair in PAIR_KINDS.values() for kind in pair} <= set(KINDS)
+    profile = columns(sample_conditions(200, numpy.random.default_rng(0), "profile"), "yaw")
+    assert profile.abs().min() >= 45.0
+    assert 60 < int((profile > 0).sum()) < 140
+    young, old = (
+        columns(sample_conditions(200, numpy.random.default_rng(0), kind), "age")
+        for kind in PAIR_KINDS["agedb-30"]
+    )
+    assert old.min() - young.max() >= 30.0
+
+
+def test_unknown_names_are_refused(rng):
+    with pytest.raises(SynthDistillError, match="mixed"):
+        sample_conditions(1, rng, "moonlight")
+    with pytest.raises(SynthDistillError, match="ffhq"):
+        render(sample_identities(1, rng), sample_conditions(1, rng), framing="tilted")
+
+
+@pytest.mark.parametrize("framing", ["aligned", "ffhq", "unaligned"])
+def test_same_bytes_whatever_the_batch(rng, framing):
+    identities, conditions = sample_identities(11, rng), sample_conditions(11, rng)
+    together = faces.to_uint8(render(identities, conditions, 96, framing))
+    for i in range(11):
+        alone = faces.to_uint8(render(identities[i : i + 1], conditions[i : i + 1], 96, framing))
+        assert torch.equal(alone[0], together[i])
+
+
+def iris_centre(image, expected):
+    """Find the middle of the dark pupil near a point (y, x), in pixels."""
+    y, x = (round(value) for value in expected)
+    window = image.mean(dim=0)[y - 4 : y + 4, x - 4 : x + 4]
+    weight = (window < -0.75).float()
+    assert weight.sum() > 0
+    rows = torch.arange(y - 4, y + 4) + 0.5
+    columns_ = torch.arange(x - 4, x + 4) + 0.5
+    total = weight.sum()
+    return (
+        float((weight.sum(dim=1) * rows).sum() / total),
+        float((weight.sum(dim=0) * columns_).sum() / total),
+    )
+
+
+def test_pupils_stand_on_the_template(rng):
+    # black irises: pupil and iris together are the dark disc
+    identities = sample_identities(6, rng)
+    identities[:, IDENTITY_NAMES.index("eye_colour")] = -3.0
+    identities[:, IDENTITY_NAMES.index("skin_tone")] = -2.0
+    images = render(identities, set_columns(studio(6, rng), exposure=1.0))
+    for image in images:
+        for eye in (faces.LEFT_EYE, faces.RIGHT_EYE):
+            assert iris_centre(image, eye) == pytest.approx(eye, abs=1.0)
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_crop_of_ffhq_framing_is_the_aligned_face(rng, size):
+    identities, conditions = sample_identities(8, rng), sample_conditions(8, rng, "generator")
+    aligned = render(identities, conditions)
+    cropped = faces.crop(render(identities, conditions, size, "ffhq"))
+    # the same face, up to the resolution: far nearer than to itself a pixel and a half away
+    error = (cropped - aligned).abs().mean()
+    moved = (cropped - aligned.roll(2, dims=3)).abs().mean()
+    assert error < 0.05
+    assert moved > 1.3 * error
+
+
+def test_ffhq_eyes_are_where_the_recipe_says():
+    conditions = sample_conditions(1, numpy.random.default_rng(0))
+    eyes = eye_positions(conditions, 256, "ffhq")[0]
+    assert eyes.numpy() == pytest.approx(numpy.array([[120, 95], [120, 162]]), abs=1.0)
+
+
+def test_aligning_a_photograph_by_its_eyes_gives_the_aligned_face(rng):
+    identities = sample_identities(8, rng)
+    conditions = set_columns(sample_conditions(8, rng, "pose"), noise=0, quality=100)
+    size = 250
+    photographs = render(identities, conditions, size, "unaligned")
+    eyes = eye_positions(conditions, size, "unaligned")
+    template = torch.tensor([faces.LEFT_EYE, faces.RIGHT_EYE])
+    aligned = []
+    for photograph, points in zip(photographs, eyes, strict=True):
+        # the similarity that sends the template to the points, as complex numbers
+        source = torch.complex(template[:, 1], template[:, 0])
+        target = torch.complex(points[:, 1], points[:, 0])
+        factor = (target[1] - target[0]) / (source[1] - source[0])
+        grid = torch.arange(112) + 0.5
+        pixels = torch.complex(grid.expand(112, 112), grid.view(-1, 1).expand(112, 112))
+        places = torch.view_as_real(target[0] + factor * (pixels - source[0])) * (2 / size) - 1
+        sampled = F.grid_sample(photograph[None], places[None], align_corners=False)
+        aligned.append(sampled[0])
+    difference = torch.stack(aligned) - render(identities, conditions)
+    assert difference[:, :, 20:, 16:96].abs().mean() < 0.05
+
+
+def test_every_name_changes_the_picture(rng):
+    """A column that changes nothing is a name without a meaning."""
+    identity, condition = sample_identities(1, rng) * 0.3, studio(1, rng)
+    set_columns(condition, age=50, mouth_open=0.3, noise=0.02, quality=90, blur=0.5)
+    identity[:, IDENTITY_NAMES.index("beard")] = 1.5
+    identity[:, IDENTITY_NAMES.index("mole_size")] = 1.5
+    base = render(identity, condition, 160, "unaligned")
+    for i, name in enumerate(IDENTITY_NAMES):
+        other = identity.clone()
+        other[:, i] += 0.7
+        assert (render(other, condition, 160, "unaligned") - base).abs().max() > 0.05, name
+    # what glasses and occluders look like shows only if they are there
+    set_columns(condition, glasses=1, glasses_tint=0.2, occluder=1, occluder_x=-1, occluder_y=0.9)
+    base = render(identity, condition, 160, "unaligned")
+    for i, name in enumerate(CONDITION_NAMES):
+        other = condition.clone()
+        scale = {"glasses": -1.0, "occluder": -1.0, "quality": -60.0, "photo_scale": 0.05}
+        small = 0.3 if float(condition[0, i].abs()) < 3 else 10.0
+        other[:, i] += scale.get(name, small)
+        assert (render(identity, other, 160, "unaligned") - base).abs().max() > 0.02, name
+
+
+def test_people_differ_more_than_photographs(rng):
+    """In a studio two people look more different than one person under two lights."""
+    identities, conditions = sample_identities(16, rng), studio(16, rng)
+    images = render(identities, conditions)
+    other = set_columns(conditions.clone(), light_azimuth=20, smile=0.2)
+    same = (render(identities, other) - images).square().mean(dim=(1, 2, 3))
+    same_photo = set_columns(conditions.clone(), background_hue=0, background_tone=0.5)
+    plain = render(identities, same_photo)
+    different = (plain - plain.roll(1, dims=0)).square().mean(dim=(1, 2, 3))
+    assert different.median() > same.median()
