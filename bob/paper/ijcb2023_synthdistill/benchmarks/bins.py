@@ -1,0 +1,140 @@
+"""InsightFace's ``.bin`` files: a pickle of (list of encoded images, list of labels)."""
+
+import hashlib
+import mmap
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from ..errors import SynthDistillError
+from ..files import atomic_write
+from ..unpickling import NUMPY, PLAIN, NumpyArray, read_pickle
+from .images import ImageSource
+from .pairs import FOLDS, ListedPair, check_numbers
+
+_WHAT = "an InsightFace benchmark (.bin)"
+
+
+def read_bin(
+    path: Path, pairs: int, title: str
+) -> tuple[list[ListedPair], dict[str, ImageSource], str]:
+    """Read pairs and the places of the images. No image is decoded, no code executed.
+
+    Images 2k and 2k+1 are pair k; the ten folds are contiguous. An image is named by the number of
+    its first occurrence, so that equal images are one.
+
+    Parameters
+    ----------
+    path
+        The file, written by Python 2 or 3; images are bytes or numpy arrays of uint8.
+    pairs
+        Number of pairs of the benchmark.
+    title
+        The benchmark's name, for messages.
+
+    Returns
+    -------
+        The pairs, the images by name, and a digest of the images' and labels' content.
+
+    Raises
+    ------
+    SynthDistillError
+        The file cannot be read, is truncated, asks for code to be executed, has another number of
+        images or pairs, or something in it is no encoded image.
+    """
+    # `encoding="bytes"`: what Python 2 wrote as strings are images
+    content = read_pickle(path, {**PLAIN, **NUMPY}, what=_WHAT, encoding="bytes")
+    if not isinstance(content, list | tuple) or len(content) != 2:
+        raise _unexpected(path, "a pair of lists, images and labels")
+    encoded = _list(content[0], path, "a list of images")
+    labels = _list(content[1], path, "a list of labels")
+    if not all(isinstance(label, bool | int) and label in (0, 1) for label in labels):
+        raise _unexpected(path, "labels that are true or false")
+    check_numbers(labels, pairs, path, title)
+    if len(encoded) != 2 * len(labels):
+        raise SynthDistillError(
+            f"{path} has {len(encoded):,} images for {len(labels):,} pairs: twice as many as pairs "
+            "were expected. Download or copy it again."
+        )
+    names, sources, digest = _images(encoded, path)
+    digest.update(bytes(map(bool, labels)))
+    per_fold = pairs // FOLDS
+    listed = [
+        ListedPair(names[2 * k], names[2 * k + 1], bool(label), k // per_fold)
+        for k, label in enumerate(labels)
+    ]
+    return listed, sources, digest.hexdigest()
+
+
+def _images(encoded: list[Any], path: Path) -> tuple[list[str], dict[str, ImageSource], Any]:
+    """Name the images, equal ones equally, and find their places in the file."""
+    names: list[str] = []
+    sources: dict[str, ImageSource] = {}
+    by_content: dict[bytes, str] = {}
+    by_object: dict[int, str] = {}
+    total = hashlib.sha256()
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
+        position = 0
+        for number, item in enumerate(encoded):
+            # one object listed a thousand times is looked at once
+            name = by_object.get(id(item))
+            if name is None:
+                image = _bytes(item, number, path)
+                digest = hashlib.sha256(image).digest()
+                name = by_content.setdefault(digest, f"{number:05d}")
+                by_object[id(item)] = name
+                if name not in sources:
+                    # images lie in the file one after the other, unless protocol 2 escaped them:
+                    # then they travel with the samples
+                    found = file.find(image, position) if position >= 0 else -1
+                    position = found + len(image) if found >= 0 else -1
+                    sources[name] = (
+                        ImageSource(str(path), found, len(image))
+                        if found >= 0
+                        else ImageSource(str(path), content=image)
+                    )
+                    total.update(digest)
+            total.update(name.encode())
+            names.append(name)
+    return names, sources, total
+
+
+def _bytes(item: Any, number: int, path: Path) -> bytes:
+    if isinstance(item, NumpyArray):
+        item = item.value.tobytes() if item.value.dtype == numpy.uint8 else None
+    if not isinstance(item, bytes | bytearray) or not item:
+        raise _unexpected(path, f"an encoded image as number {number:,} of its list")
+    return bytes(item)
+
+
+def _list(value: Any, path: Path, expected: str) -> list[Any]:
+    if isinstance(value, NumpyArray) and value.value.ndim == 1:
+        return value.value.tolist()
+    if not isinstance(value, list | tuple):
+        raise _unexpected(path, expected)
+    return list(value)
+
+
+def _unexpected(path: Path, expected: str) -> SynthDistillError:
+    return SynthDistillError(
+        f"{path} is not {_WHAT}: {expected} was expected. Get the official file again."
+    )
+
+
+def write_bin(path: Path, images: Sequence[bytes], labels: Sequence[bool]) -> None:
+    """Write a benchmark in InsightFace's form.
+
+    Parameters
+    ----------
+    path
+        The file.
+    images
+        Encoded images; 2k and 2k+1 are pair k.
+    labels
+        Whether pair k is genuine.
+    """
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        pickle.dump((list(images), [bool(label) for label in labels]), stream, protocol=4)

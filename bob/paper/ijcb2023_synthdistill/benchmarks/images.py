@@ -1,0 +1,143 @@
+"""Load the images of benchmarks: from a file of their own, or from within a ``.bin``."""
+
+import io
+from dataclasses import dataclass
+
+import numpy
+from PIL import Image
+
+from ..errors import SynthDistillError
+
+ALIGNED_SIZE = 112
+"""Height and width of an aligned face, in pixels (``faces.FACE_SIZE``, without importing torch)."""
+
+MAX_PIXELS = 64_000_000
+"""Pixels of the largest photograph that is decoded: a few bytes can claim billions."""
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Image formats that are decoded; Pillow knows many more, most of them rarely tested."""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where one encoded image lies. Small: one travels to a worker with each sample.
+
+    Parameters
+    ----------
+    path
+        The file.
+    offset, length
+        Which of its bytes; all of them without a length.
+    aligned
+        Whether it must be an aligned face of 112x112 pixels.
+    content
+        The encoded image itself, where the file stores it in an escaped form.
+    """
+
+    path: str
+    offset: int = 0
+    length: int | None = None
+    aligned: bool = True
+    content: bytes | None = None
+
+    def __str__(self) -> str:
+        if self.content is not None:
+            return f"an image of {len(self.content):,} bytes in {self.path}"
+        if self.length is not None:
+            end = self.offset + self.length
+            return f"the image at bytes {self.offset:,} to {end:,} of {self.path}"
+        return self.path
+
+
+def load_image(source: ImageSource) -> numpy.ndarray:
+    """Read and decode one image.
+
+    Parameters
+    ----------
+    source
+        Where it lies.
+
+    Returns
+    -------
+        ``[3, H, W]``, uint8, RGB, as Bob has images.
+
+    Raises
+    ------
+    SynthDistillError
+        The image is missing, unreadable, or of the wrong size.
+    """
+    try:
+        content = source.content
+        if content is None:
+            with open(source.path, "rb") as stream:  # noqa: PTH123 - twice as fast as Path.open
+                stream.seek(source.offset)
+                content = stream.read() if source.length is None else stream.read(source.length)
+        return decode(content, aligned=source.aligned)
+    except OSError as error:
+        raise SynthDistillError(f"cannot read {source}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise SynthDistillError(f"{source}: {error}.") from error
+
+
+def decode(content: bytes, *, aligned: bool) -> numpy.ndarray:
+    """Decode one image.
+
+    Parameters
+    ----------
+    content
+        The encoded image.
+    aligned
+        Whether it must be an aligned face of 112x112 pixels.
+
+    Returns
+    -------
+        ``[3, H, W]``, uint8, RGB.
+
+    Raises
+    ------
+    ValueError
+        These bytes are no image, or one of the wrong size; says which.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            size = image.size  # known from the header, before anything is decoded
+            if not _wrong_size(size, aligned):
+                pixels = numpy.asarray(image.convert("RGB"))
+    # damaged images make Pillow raise nearly anything
+    except Exception as error:
+        raise ValueError(
+            f"no readable image of {len(content):,} bytes ({'/'.join(FORMATS)} expected): "
+            f"{str(error)[:100]!a}"
+        ) from error
+    if wrong := _wrong_size(size, aligned):
+        raise ValueError(wrong)
+    return numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def read_size(source: ImageSource) -> tuple[int, int]:
+    """Read height and width of an image from its header.
+
+    Raises
+    ------
+    SynthDistillError
+        The image is missing or unreadable.
+    """
+    try:
+        with Image.open(source.path, formats=FORMATS) as image:
+            width, height = image.size
+            return height, width
+    except Exception as error:
+        raise SynthDistillError(f"cannot read {source}: {str(error)[:100]!a}.") from error
+
+
+def _wrong_size(size: tuple[int, int], aligned: bool) -> str:
+    """Say what is wrong with a width and height; nothing if they are right."""
+    width, height = size
+    if aligned and size != (ALIGNED_SIZE, ALIGNED_SIZE):
+        return (
+            f"an aligned face of {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels was expected, this image "
+            f"has {width}x{height}"
+        )
+    if width * height > MAX_PIXELS:
+        return f"an image of {width}x{height} pixels is larger than any photograph of a benchmark"
+    return ""

@@ -1,0 +1,159 @@
+"""Verification metrics: the field's 10-fold accuracy, the equal error rate and TAR at FAR."""
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas
+
+THRESHOLDS = numpy.arange(0, 4, 0.01)
+"""Thresholds on the squared distance of normalised embeddings, 0 to 3.99: the field's grid. An
+exact search would change the fourth digit, and nothing published could be compared."""
+
+FARS = (1e-2, 1e-3, 1e-4)
+"""False acceptance rates at which the true acceptance rate is given."""
+
+
+class FoldAccuracy(NamedTuple):
+    """Mean and population standard deviation of the folds' accuracies, and each of them."""
+
+    accuracy: float
+    std: float
+    per_fold: list[float]
+
+
+def distances(scores: ArrayLike) -> numpy.ndarray:
+    """Turn Bob's cosine scores (cosine - 1) into squared distances of normalised embeddings.
+
+    A squared distance is 2 - 2 cosine; rounding that makes equal embeddings differ by less than
+    nothing is undone.
+    """
+    return numpy.maximum(-2.0 * numpy.asarray(scores, dtype=float), 0.0)
+
+
+def ten_fold_accuracy(scores: ArrayLike, genuine: ArrayLike, fold: ArrayLike) -> FoldAccuracy:
+    """Compute the accuracy as InsightFace does: each fold by the best threshold of the others.
+
+    A pair is accepted if its distance is below the threshold. The threshold that is right most
+    often on the other folds (the smallest of equals) is applied to a fold.
+
+    Parameters
+    ----------
+    scores
+        ``[N]``: Bob's cosine scores, cosine - 1.
+    genuine
+        ``[N]`` bool.
+    fold
+        ``[N]``: the fold of each pair.
+
+    Returns
+    -------
+        Fractions of 1.
+    """
+    genuine = numpy.asarray(genuine, dtype=bool)
+    folds, places = numpy.unique(numpy.asarray(fold), return_inverse=True)
+    # a distance is below the thresholds from here on
+    first = numpy.searchsorted(THRESHOLDS, distances(scores), side="right")
+
+    def accepted(chosen: numpy.ndarray) -> numpy.ndarray:
+        """Count the chosen pairs of each fold below each threshold."""
+        width = len(THRESHOLDS) + 1
+        cells = numpy.bincount(
+            places[chosen] * width + first[chosen], minlength=len(folds) * width
+        ).reshape(len(folds), width)
+        return cells.cumsum(axis=1)[:, :-1]
+
+    impostors = numpy.bincount(places[~genuine], minlength=len(folds))
+    right = accepted(genuine) + impostors[:, None] - accepted(~genuine)
+    best = numpy.argmax(right.sum(axis=0) - right, axis=1)
+    per_fold = right[numpy.arange(len(folds)), best] / numpy.bincount(places)
+    return FoldAccuracy(float(per_fold.mean()), float(per_fold.std()), per_fold.tolist())
+
+
+def eer(scores: ArrayLike, genuine: ArrayLike) -> float:
+    """Compute the equal error rate.
+
+    Of all thresholds that a score can be, the one where false acceptance and false rejection are
+    nearest is taken, and their mean there is given.
+
+    Parameters
+    ----------
+    scores
+        ``[N]``: higher is more alike.
+    genuine
+        ``[N]`` bool: some are, some are not.
+
+    Returns
+    -------
+        A fraction of 1.
+    """
+    scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
+    own, others = numpy.sort(scores[genuine]), numpy.sort(scores[~genuine])
+    thresholds = numpy.append(numpy.unique(scores), numpy.inf)
+    # accepted: score >= threshold
+    false_rejection = numpy.searchsorted(own, thresholds, side="left") / len(own)
+    false_acceptance = 1 - numpy.searchsorted(others, thresholds, side="left") / len(others)
+    nearest = numpy.argmin(numpy.abs(false_acceptance - false_rejection))
+    return float((false_acceptance[nearest] + false_rejection[nearest]) / 2)
+
+
+def tar_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
+    """Compute the true acceptance rate at a false acceptance rate.
+
+    The impostor scores are sorted, and nothing is interpolated: the threshold is the lowest that
+    accepts no more than ``far`` of them (a score must be above it).
+
+    Parameters
+    ----------
+    scores
+        ``[N]``: higher is more alike.
+    genuine
+        ``[N]`` bool.
+    far
+        The false acceptance rate, above 0 and at most 1.
+
+    Returns
+    -------
+        A fraction of 1; None if there are fewer impostors than ``1 / far``, so that not even one
+        may be accepted.
+    """
+    scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
+    impostors = numpy.sort(scores[~genuine])[::-1]
+    # 0.001 * 3000 may be a little less than 3
+    allowed = math.floor(far * len(impostors) * (1 + 1e-12))
+    if allowed < 1:
+        return None
+    threshold = impostors[allowed] if allowed < len(impostors) else -numpy.inf
+    return float((scores[genuine] > threshold).mean())
+
+
+def summary(scores: "pandas.DataFrame") -> dict[str, Any]:
+    """Compute all metrics of one benchmark.
+
+    Parameters
+    ----------
+    scores
+        Columns genuine, fold and score, as :py:func:`.scores.read_scores` gives them.
+
+    Returns
+    -------
+        ``accuracy``, ``accuracy_std``, ``accuracy_per_fold``, ``eer``, ``tar_at_far`` (by the rate
+        as text; None where there are too few impostors), ``pairs``, ``genuine``, ``impostors``;
+        fractions of 1 and counts.
+    """
+    values = scores["score"].to_numpy()
+    genuine = scores["genuine"].to_numpy()
+    accuracy = ten_fold_accuracy(values, genuine, scores["fold"].to_numpy())
+    return {
+        "accuracy": accuracy.accuracy,
+        "accuracy_std": accuracy.std,
+        "accuracy_per_fold": accuracy.per_fold,
+        "eer": eer(values, genuine),
+        "tar_at_far": {f"{far:g}": tar_at_far(values, genuine, far) for far in FARS},
+        "pairs": len(values),
+        "genuine": int(genuine.sum()),
+        "impostors": int((~genuine).sum()),
+    }

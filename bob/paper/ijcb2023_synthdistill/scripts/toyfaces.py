@@ -1,0 +1,72 @@
+"""Draw the miniature benchmarks of ToyFaces, in the layouts of the real ones."""
+
+from pathlib import Path
+
+import click
+
+NAMES = ("lfw", "calfw", "cplfw", "cfp-fp", "agedb-30")
+
+
+class _Name(click.Choice):
+    """A benchmark's name, with or without ``toyfaces-``."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(value.removeprefix("toyfaces-"), param, ctx)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--seed", default=2023, help="Same seed, same bytes.")
+@click.option(
+    "--pairs-per-fold",
+    default=600,
+    type=click.IntRange(min=2),
+    help="Pairs of each of the 10 folds, half of them genuine.",
+)
+@click.option(
+    "--layout",
+    default="bin",
+    type=click.Choice(["bin", "aligned", "unaligned", "all"]),
+    help="InsightFace's .bin files; aligned faces with the official pair list; photographs with "
+    "the list and eye positions; or all of them.",
+)
+@click.option(
+    "--benchmark",
+    "names",
+    multiple=True,
+    type=_Name(NAMES),
+    help="Write only this one (may be given several times). [default: all five]",
+)
+@click.option(
+    "--format",
+    "image_format",
+    default="jpg",
+    type=click.Choice(["jpg", "png"]),
+    help="How images are encoded: as in the real benchmarks, or without loss.",
+)
+def toyfaces(
+    folder: Path,
+    seed: int,
+    pairs_per_fold: int,
+    layout: str,
+    names: tuple[str, ...],
+    image_format: str,
+) -> None:
+    """Draw the five miniature benchmarks and write them into FOLDER.
+
+    They are found by the names toyfaces-lfw, ..., toyfaces-agedb-30 after `bob config set
+    bob.paper.ijcb2023_synthdistill.toyfaces FOLDER`. What FOLDER holds already is kept; a folder
+    with anything else in it is refused.
+    """
+    from ..toyfaces.layouts import LAYOUTS, write
+
+    written = write(
+        folder,
+        names or NAMES,
+        LAYOUTS if layout == "all" else [layout],
+        seed=seed,
+        pairs_per_fold=pairs_per_fold,
+        image_format=image_format,
+    )
+    for path in written:
+        click.echo(str(path))
