@@ -1,0 +1,231 @@
+"""The teacher: a frozen ArcFace IResNet, loaded from the files that circulate."""
+
+import io
+import json
+import logging
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import faces as conventions
+from ..errors import SynthDistillError
+from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
+from .weights import (
+    State,
+    check_format,
+    load_weights,
+    parse_torch,
+    read_weights,
+    save_weights,
+    shorten,
+)
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "synthdistill-teacher"
+FORMAT_VERSION = 1
+
+INPUT = "aligned faces [B, 3, 112, 112], RGB, (pixel - 127.5) / 128"
+"""What the network inside takes, as the metadata of our files says it."""
+
+BOB_NAME = re.compile(r"iresnet(34|50|100)-[0-9a-f]{8}\.pth")
+"""Names of the files in Bob's archive (and of pytorch-insightface, where they come from)."""
+
+ARCHIVE_MEMBER = "iresnet100-73e07ba7.pth"
+"""The paper's teacher in Bob's archive ``iresnet-91a5de61.tar.gz``."""
+
+MAX_MEMBER = 2**30
+"""Bytes of an archive's member that we are ready to hold in memory (the teacher has 261 M)."""
+
+
+class Teacher(nn.Module):
+    """A frozen recogniser, always in evaluation mode: ``train()`` leaves it as it is.
+
+    Parameters
+    ----------
+    network
+        The network, which is frozen.
+    """
+
+    def __init__(self, network: IResNet) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.embedding_size = network.embedding_size
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Teacher":  # noqa: ARG002
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """Compute embeddings ``[B, embedding_size]``, not normalised.
+
+        Parameters
+        ----------
+        faces
+            Aligned faces ``[B, 3, 112, 112]``, RGB, in [-1, 1].
+        """
+        return self.network(conventions.for_teacher(faces))
+
+
+def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
+    """Load a teacher: Bob's, InsightFace's or one that :py:func:`save_teacher` wrote.
+
+    Parameters
+    ----------
+    path
+        A torch file with a state dict (Bob's ``iresnet100-73e07ba7.pth``, InsightFace's
+        ``backbone.pth``), Bob's archive ``iresnet-91a5de61.tar.gz`` itself, or safetensors. The
+        architecture (number of blocks, widths, size of the embedding) is read from the tensors.
+    eps
+        The batch-norm eps, which a state dict does not tell but the embeddings depend on. By
+        default: what the metadata of our safetensors says; else 2e-5 for the names in Bob's
+        archive; else 1e-5 if the counters of the batch norms moved, i.e. PyTorch trained the
+        network (InsightFace); else 2e-5, since it was converted from MXNet as Bob's was. With
+        neither name nor counters to go by, a warning is logged.
+
+    Returns
+    -------
+        Frozen, in evaluation mode, float32, on the CPU.
+
+    Raises
+    ------
+    SynthDistillError
+        The file is not there, damaged, asks for code to be run, or is not an IResNet.
+    """
+    path = Path(path)
+    name = path.name
+    metadata: Mapping[str, str] = {}
+    if _is_archive(path):
+        state, name = _read_archive(path)
+    else:
+        state, metadata = read_weights(path, "a teacher")
+    if metadata.get("format", "pt") != "pt":
+        check_format(metadata, FORMAT, FORMAT_VERSION, path)
+        eps = eps if eps is not None else _metadata_eps(metadata, path)
+    network = _build(state, path, eps if eps is not None else _guess_eps(name, state))
+    load_weights(network, state, path)
+    return Teacher(network)
+
+
+def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]) -> None:
+    """Write a teacher as safetensors, its architecture and eps in the metadata.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    network
+        The network (of a :py:class:`Teacher`: its ``network``).
+    metadata
+        More to write down, such as where it comes from: text as it is, other values as JSON.
+
+    Raises
+    ------
+    SynthDistillError
+        The file cannot be written.
+    """
+    save_weights(
+        Path(path),
+        network,
+        {
+            **metadata,
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "architecture": "iresnet",
+            "layers": list(network.layers),
+            "widths": list(network.widths),
+            "embedding_size": network.embedding_size,
+            "eps": network.eps,
+            "input": INPUT,
+        },
+    )
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(2) == b"\x1f\x8b"
+    except OSError:
+        return False  # read_weights says it better
+
+
+def _read_archive(path: Path) -> tuple[State, str]:
+    """Read the paper's teacher out of Bob's archive, in memory: nothing is unpacked to the disk."""
+    found = []
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                found.append(member.name)
+                if not member.isfile() or Path(member.name).name != ARCHIVE_MEMBER:
+                    continue
+                stream = archive.extractfile(member)
+                if stream is None or member.size > MAX_MEMBER:
+                    raise SynthDistillError(
+                        f"{member.name} in {path} has {member.size} bytes: too many for a teacher"
+                    )
+                content = io.BytesIO(stream.read())
+                return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})"), ARCHIVE_MEMBER
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise SynthDistillError(
+            f"expected Bob's archive of teachers at {path}, found a damaged one ({error}). It was "
+            "perhaps not copied whole: get it again with `synthdistill-fetch teacher`."
+        ) from error
+    raise SynthDistillError(
+        f"expected {ARCHIVE_MEMBER} in the archive {path}, found {shorten(found) or 'nothing'}. "
+        "Give the .pth file itself if it is another teacher."
+    )
+
+
+def _metadata_eps(metadata: Mapping[str, str], path: Path) -> float:
+    try:
+        return float(json.loads(metadata["eps"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise SynthDistillError(
+            f"the metadata of {path} has no batch-norm eps that can be read "
+            f"({metadata.get('eps')!r}). Write the file again with save_teacher."
+        ) from error
+
+
+def _guess_eps(name: str, state: State) -> float:
+    """Tell the batch-norm eps by where the file comes from: see :py:func:`load_teacher`."""
+    if BOB_NAME.fullmatch(name):
+        return EPS_BOB
+    counters = [t for n, t in state.items() if n.endswith("num_batches_tracked")]
+    if any(bool((counter > 0).any()) for counter in counters):
+        return EPS_INSIGHTFACE
+    if not counters:
+        logger.warning(
+            "%s does not tell where it comes from: a batch-norm eps of %g is assumed, as in Bob's "
+            "teachers. InsightFace's have %g: give eps to load_teacher, and write the file with "
+            "save_teacher, which keeps it.",
+            name,
+            EPS_BOB,
+            EPS_INSIGHTFACE,
+        )
+    return EPS_BOB
+
+
+def _build(state: State, path: Path, eps: float) -> IResNet:
+    """Make the network that the names and shapes of the tensors tell."""
+    layers: list[int] = []
+    widths: list[int] = []
+    while (first := state.get(f"layer{len(layers) + 1}.0.conv1.weight")) is not None:
+        pattern = re.compile(rf"layer{len(layers) + 1}\.(\d+)\.")
+        layers.append(len({m[1] for m in map(pattern.match, state) if m}))
+        widths.append(first.shape[0] if first.ndim else 0)
+    last = state.get("fc.weight")
+    if not layers or last is None or last.ndim != 2 or 0 in widths or not last.shape[0]:
+        raise SynthDistillError(
+            f"expected an IResNet in {path}: tensors named layer1.0.conv1.weight ... fc.weight; "
+            f"found {shorten(list(state))}. It is another network's file: correct the path."
+        )
+    # on the meta device: nothing is allocated before load_weights has compared all shapes
+    with torch.device("meta"):
+        return IResNet(layers, widths, last.shape[0], eps)

@@ -1,0 +1,259 @@
+"""Weights of recognisers in files: read without executing anything, checked against a network."""
+
+import io
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from ..errors import SynthDistillError
+from ..files import atomic_write, safetensors_bytes
+
+WRAPPERS = ("state_dict", "state_dict_backbone", "model")
+"""Keys under which training scripts (InsightFace's, Lightning's, timm's) nest the state dict."""
+
+LISTED = 8
+"""Names that an error message lists before it says how many more there are."""
+
+State = dict[str, torch.Tensor]
+
+
+def read_weights(path: Path, what: str) -> tuple[State, dict[str, str]]:
+    """Read a state dict from a safetensors file or a torch file, told apart by their content.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What is expected in it, for messages, such as "a teacher".
+
+    Returns
+    -------
+        Tensors by name, on the CPU, and the metadata (empty for a torch file).
+
+    Raises
+    ------
+    SynthDistillError
+        There is no such file, it is damaged, it holds something other than named tensors, or it is
+        a pickle that asks for code.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise SynthDistillError(
+            f"expected {what} at {path}: {error.strerror or error}. Correct the path."
+        ) from error
+    if start[8:9] == b"{":
+        return _read_safetensors(path, what)
+    return parse_torch(path, path, what), {}
+
+
+def _read_safetensors(path: Path, what: str) -> tuple[State, dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise SynthDistillError(
+            f"expected {what} in {path}, found a damaged safetensors file ({error}). It was "
+            "perhaps not copied whole: copy or download it again."
+        ) from error
+
+
+def parse_torch(content: Path | io.BytesIO, path: Path, what: str) -> State:
+    """Read a state dict from a torch file, with ``weights_only``.
+
+    Parameters
+    ----------
+    content
+        The file, or its content.
+    path
+        The file, for messages.
+    what
+        What is expected in it, for messages.
+
+    Returns
+    -------
+        Tensors by name, on the CPU, out of the wrappers that training scripts put around them.
+
+    Raises
+    ------
+    SynthDistillError
+        As :py:func:`read_weights`.
+    """
+    try:
+        found = torch.load(content, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to cause
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and code:
+            raise SynthDistillError(
+                f"expected {what} in {path}, found a pickle that asks for {code[1]}. Nothing of it "
+                "was executed. Save a plain state dict: `torch.save(model.state_dict(), PATH)`."
+            ) from error
+        raise SynthDistillError(
+            f"expected {what} in {path}: a torch or safetensors file; it is neither, or damaged "
+            f"({_first_line(error)}). It was perhaps not copied whole: copy or download it again."
+        ) from error
+    return _plain(found, path, what)
+
+
+def _plain(found: Any, path: Path, what: str) -> State:
+    """Take the state dict out of its wrappers and remove the prefix of parallel training."""
+    for key in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if (
+        not isinstance(found, Mapping)
+        or not found
+        or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items())
+    ):
+        raise SynthDistillError(
+            f"expected {what} in {path}: a state dict, i.e. tensors by name; found "
+            f"{_describe(found)}. Save it with `torch.save(model.state_dict(), PATH)`."
+        )
+    if all(name.startswith("module.") for name in found):
+        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return dict(found)
+
+
+def _describe(found: Any) -> str:
+    if isinstance(found, Mapping):
+        return f"a dictionary with {shorten(list(map(str, found)))}" if found else "an empty one"
+    return f"a {type(found).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    """Take what happened out of torch's message, without its advice to load the file unsafely."""
+    text = str(error).strip() or type(error).__name__
+    inner = re.search(r"WeightsUnpickler error: *(.*)", text)
+    return (inner[1] if inner else text.splitlines()[0].split(". ")[0])[:200]
+
+
+def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Copy a state dict into a network, after checking that it is the network's.
+
+    The counters of batch norms (``num_batches_tracked``) may be absent: they are of no use.
+
+    Parameters
+    ----------
+    network
+        Built; if on the meta device, it is moved to the CPU.
+    state
+        Tensors by name; floating-point ones are converted to the network's type.
+    path
+        Where they come from, for messages.
+
+    Raises
+    ------
+    SynthDistillError
+        Names are missing or too many, shapes differ, or values are not finite. The network is as
+        it was.
+    """
+    expected = network.state_dict()
+    missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
+    extra = [name for name in state if name not in expected]
+    misshaped = [
+        f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    if missing or extra or misshaped:
+        faults = [
+            f"{len(names)} {kind}: {shorten(names)}"
+            for kind, names in (
+                ("missing", missing),
+                ("too many", extra),
+                ("of another shape", misshaped),
+            )
+            if names
+        ]
+        raise SynthDistillError(
+            f"the tensors in {path} are not those of this network. {'; '.join(faults)}. Check "
+            "that the file is the right one."
+        )
+    broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    if broken:
+        raise SynthDistillError(
+            f"{path} holds values that are not finite, in {shorten(broken)}: it comes from a "
+            "training that diverged, or is damaged. Take another file."
+        )
+    if any(tensor.is_meta for tensor in expected.values()):
+        network.to_empty(device="cpu")
+    counters = {
+        name: torch.zeros_like(t) for name, t in network.state_dict().items() if name not in state
+    }
+    network.load_state_dict({**state, **counters})
+
+
+def shorten(names: list[str]) -> str:
+    """List the first names and say how many more there are."""
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def save_weights(path: Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write a network's state dict as safetensors, atomically.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    network
+        Its tensors are written in their own type, in the usual memory layout.
+    metadata
+        Text as it is, other values as JSON.
+
+    Raises
+    ------
+    SynthDistillError
+        The file cannot be written; what was there is kept.
+    """
+    state = {
+        # a copy of its own for each: safetensors refuses shared memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
+    text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+    content = safetensors_bytes(state, text)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def check_format(metadata: Mapping[str, str], name: str, version: int, path: Path) -> None:
+    """Refuse a safetensors file of another format, or of another version of it.
+
+    Parameters
+    ----------
+    metadata
+        Of the file.
+    name, version
+        The format that is expected.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    SynthDistillError
+        The format is another one, or none.
+    """
+    found = metadata.get("format")
+    if found != name:
+        described = f"the format {found!r}" if found and found != "pt" else "no format of ours"
+        raise SynthDistillError(
+            f"expected a file of the format {name!r} at {path}; its metadata names {described}. "
+            "It is another network's file: correct the path."
+        )
+    if metadata.get("format_version") != str(version):
+        raise SynthDistillError(
+            f"{path} is of version {metadata.get('format_version')} of the format {name!r}; this "
+            f"release reads version {version}. Install the release of this package that wrote it, "
+            "or make the file again."
+        )
