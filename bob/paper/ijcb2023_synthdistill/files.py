@@ -2,10 +2,15 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 from .errors import SynthDistillError
 
@@ -70,3 +75,31 @@ def sha256(path: Path | str) -> str:
     """Compute the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def safetensors_bytes(tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str]) -> bytes:
+    """Serialise tensors and metadata as safetensors: the same content gives the same bytes.
+
+    The library writes metadata in an order that changes from call to call.
+
+    Parameters
+    ----------
+    tensors
+        Tensors by name, contiguous.
+    metadata
+        Text by name.
+
+    Returns
+    -------
+        The content of a safetensors file.
+    """
+    import safetensors.torch
+
+    content = safetensors.torch.save(dict(tensors), dict(metadata))
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # tensor data begins at a multiple of 8 bytes
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]

@@ -88,6 +88,10 @@ def train(options: Options, output: Path, stop: Stop) -> Progress:
         fabric.launch()
         if fabric.is_global_zero:
             folder.begin(describe_run(options))
+        fabric.barrier()
+        finished = _finished(options, folder)
+        if finished is not None:
+            return finished
         run = Run(options, folder, fabric, create_method(options, fabric))
         run.resume()
         with _explained(options, run):
@@ -379,6 +383,17 @@ class Run:
 def _float64_device(device: torch.device) -> torch.device:
     """Give the device for float64 sums: the same, but for Apple's, which has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+def _finished(options: Options, folder: RunFolder) -> Progress | None:
+    """Give the progress of a run that is finished, with all that it leaves; else None."""
+    state = load_checkpoint(folder.path)
+    left = (folder.student, folder.log, folder.samples)
+    if state is None or state["iteration"] != options.iterations:
+        return None
+    if not all(path.exists() for path in left):
+        return None
+    return Progress(state["iteration"], state["sums"], state["rows"])
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from .. import unpickling
 from ..errors import SynthDistillError
-from ..files import atomic_write
+from ..files import atomic_write, safetensors_bytes
 from .stylegan2 import Generator
 
 ARCHITECTURE = "stylegan2"
@@ -58,7 +58,7 @@ def save_generator(path: Path | str, generator: Generator) -> None:
         "format": str(FORMAT),
         "options": json.dumps(generator.options),
     }
-    content = safetensors.torch.save(tensors, metadata)
+    content = safetensors_bytes(tensors, metadata)
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
@@ -87,33 +87,35 @@ def _read(path: Path | str) -> Generator:
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         names = list(file.keys())
-        if metadata.get("architecture") != ARCHITECTURE:
-            found = metadata.get("architecture")
-            raise SynthDistillError(
-                f"{path} is not {WHAT}: it is a safetensors file of "
-                f"{ascii(found)[:60] if found else 'an unnamed network'} with "
-                f"{len(names)} tensors (first: {', '.join(map(ascii, sorted(names)[:3]))}). "
-                "A teacher or a student is given by its own option."
-            )
-        if not metadata.get("format", "").isdecimal() or int(metadata["format"]) > FORMAT:
-            raise SynthDistillError(
-                f"{path} is of format {metadata.get('format')!a}, and this program reads "
-                f"formats up to {FORMAT}. Update bob.paper.ijcb2023_synthdistill."
-            )
-        options = _check_options(json.loads(metadata["options"]), len(names))
+        options = _check(metadata, names, path)
         with torch.device("meta"):
             generator = Generator(**options)
         return fill(generator, {name: file.get_tensor(name) for name in names}, path)
 
 
-def _check_options(options: Any, num_tensors: int) -> dict[str, Any]:
+def _check(metadata: dict[str, str], names: list[str], path: Path | str) -> dict[str, Any]:
+    """Check what the metadata say, and give the options of the network."""
+    if metadata.get("architecture") != ARCHITECTURE:
+        found = metadata.get("architecture")
+        raise SynthDistillError(
+            f"{path} is not {WHAT}: it is a safetensors file of "
+            f"{ascii(found)[:60] if found else 'an unnamed network'}, with {len(names)} tensors "
+            f"(first: {', '.join(map(ascii, sorted(names)[:3]))})."
+        )
+    number = metadata.get("format", "")
+    if not number.isdecimal() or int(number) > FORMAT:
+        raise SynthDistillError(
+            f"{path} is of format {number[:20]!a}, and this program reads formats up to {FORMAT}. "
+            "Update bob.paper.ijcb2023_synthdistill."
+        )
+    options = json.loads(metadata["options"])
     if not isinstance(options, dict) or options.keys() != OPTIONS.keys():
         raise ValueError(f"its options are not {', '.join(OPTIONS)}")
     for name, types in OPTIONS.items():
         if type(options[name]) not in types:
             raise ValueError(f"its {name} is of type {type(options[name]).__name__}")
     # layers are built before they are compared with the file: no more than it can fill
-    if options["mapping_layers"] > num_tensors or options["resolution"] > 2**num_tensors:
+    if options["mapping_layers"] > len(names) or options["resolution"] > 2 ** len(names):
         raise ValueError("its options ask for more layers than it has tensors")
     return options
 

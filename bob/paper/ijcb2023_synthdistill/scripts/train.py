@@ -128,9 +128,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @run_options
 @click.option("--dry-run", is_flag=True, help="Print the resolved run and stop.")
 @verbosity_option(logger, dflt=2, expose_value=False)
-def train(
-    output: Path, dry_run: bool, config: tuple[str, ...], verbose: int, **values: Any
-) -> None:
+def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -> None:
     """Train a face recogniser on generated faces only.
 
     A generator makes faces inside the loop, a teacher and a student embed them, the student learns
