@@ -1,0 +1,59 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.evaluation import published
+from bob.paper.ijcb2023_synthdistill.evaluation.published import published_results, select_published
+
+
+def test_every_number_of_the_file_arrives_in_our_units():
+    path = Path(published.__file__).with_name("published_results.csv")
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    results = published_results()
+    assert len(results) == len(rows) > 40
+    for row, result in zip(rows, results, strict=True):
+        for name, column in published.COLUMNS.items():
+            text = row[column]
+            value = result.accuracies[name]
+            assert (value is None) == (text == "")
+            if value is not None:
+                assert f"{value * 100:.2f}" == f"{float(text):.2f}"
+        assert (result.parameters is None) == (row["params_m"] == "")
+        assert result.source
+        assert result.verified in ("read at source", "secondary source")
+
+
+def test_columns_are_the_real_benchmarks():
+    assert list(published.COLUMNS) == [benchmark.name for benchmark in REAL]
+
+
+def test_what_the_abstract_does_not_say_is_unknown():
+    (result,) = select_published(group="this paper")
+    assert result.accuracies == {
+        "lfw": 0.9952,
+        "calfw": None,
+        "cplfw": None,
+        "cfp-fp": None,
+        "agedb-30": None,
+    }
+    assert result.parameters is None
+    assert result.synthetic_images is None
+
+
+def test_select_tells_models_of_one_name_apart():
+    assert len(select_published(model="DCFace")) == 2
+    (result,) = select_published(model="DCFace", synthetic_images="1.2M")
+    assert result.accuracies["lfw"] == 0.9858
+
+
+def test_mistyped_names_are_refused():
+    with pytest.raises(
+        SynthDistillError, match=r"no published result has model = 'DCFase'.*DCFace"
+    ):
+        select_published(model="DCFase")
+    with pytest.raises(SynthDistillError, match="no field 'modell'"):
+        select_published(modell="DCFace")

@@ -1,0 +1,109 @@
+import csv
+import io
+
+import pytest
+
+from bob.paper.ijcb2023_synthdistill.evaluation.tables import (
+    Column,
+    Quantity,
+    Row,
+    Table,
+    escape_latex,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_table,
+)
+
+
+@pytest.fixture
+def small_table():
+    columns = [Column("parameters", "parameters (M)", 1e-6, 1), Column("lfw", "LFW", 100.0, 2)]
+    rows = [
+        Row(
+            "mine_1 & co",
+            {"parameters": Quantity(1.25e6), "lfw": Quantity(0.99519, 0.0034)},
+            section="ours",
+        ),
+        Row("not evaluated", {"lfw": None}, section="ours"),
+        Row("Theirs*", {"lfw": Quantity(0.9977)}, "published", "theirs (100 %)", "A paper, p. 3"),
+        Row("Other", {"lfw": Quantity(0.9)}, "published", "theirs (100 %)", "A paper, p. 3"),
+        Row("Third", {}, "published", "theirs (100 %)", "A_page"),
+    ]
+    return Table("50 % & more", columns, rows, ["a note"])
+
+
+def _cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+
+
+def test_markdown_tells_measured_from_published(small_table):
+    lines = to_markdown(small_table).splitlines()
+    rows = {_cells(line)[0]: _cells(line)[1:] for line in lines if line.startswith("|")}
+    assert rows["mine\\_1 & co"] == ["1.2", "99.52 ± 0.34"]
+    assert rows["not evaluated"] == ["", ""]
+    assert rows["*Theirs\\** [1]"] == ["", "*99.77*"]
+    assert rows["*Other* [1]"] == ["", "*90.00*"]
+    # an unknown cell is empty, not an empty pair of asterisks
+    assert rows["*Third* [2]"] == ["", ""]
+    assert "[1] A paper, p. 3" in lines
+    assert "[2] A\\_page" in lines
+    assert "a note" in lines
+    assert rows["**theirs (100 %)**"] == ["", ""]
+
+
+def test_markdown_rows_have_one_cell_a_column(small_table):
+    lines = [line for line in to_markdown(small_table).splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in lines} == {4}
+
+
+def test_markdown_without_published_rows_says_nothing_of_them(small_table):
+    table = Table("t", small_table.columns, small_table.rows[:2])
+    assert "published" not in to_markdown(table)
+    assert "published" not in to_latex(table)
+    # a single section needs no headline
+    assert "**ours**" not in to_markdown(table)
+
+
+def test_latex_is_escaped_and_balanced(small_table):
+    text = to_latex(small_table)
+    assert r"mine\_1 \& co & 1.2 & 99.52 $\pm$ 0.34 \\" in text
+    assert r"\textit{Theirs*}\textsuperscript{1} &  & \textit{99.77} \\" in text
+    assert r"\caption{50 \% \& more}" in text
+    assert r"theirs (100 \%)" in text
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert f"\\{rule}" in text
+    for name in ("table", "tabular", "minipage"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    rows = [
+        line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
+    ]
+    assert {line.replace(r"\&", "").count("&") for line in rows} == {2}
+
+
+def test_every_special_character_of_latex_is_escaped():
+    assert escape_latex("a_b%c$d#e{f}g&h~i^j\\k") == (
+        r"a\_b\%c\$d\#e\{f\}g\&h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
+    )
+
+
+def test_csv_holds_base_units_and_the_kind(small_table):
+    rows = list(csv.DictReader(io.StringIO(to_csv(small_table))))
+    assert list(rows[0]) == [
+        "section", "model", "kind", "parameters", "lfw", "lfw_std", "source",
+    ]  # fmt: skip
+    assert (rows[0]["kind"], rows[0]["lfw"], rows[0]["lfw_std"]) == (
+        "measured",
+        "0.99519",
+        "0.0034",
+    )
+    assert rows[1]["lfw"] == ""
+    assert (rows[2]["kind"], rows[2]["lfw"], rows[2]["lfw_std"]) == ("published", "0.9977", "")
+    assert rows[2]["source"] == "A paper, p. 3"
+
+
+def test_the_three_files_are_written(small_table, tmp_path):
+    written = write_table(small_table, tmp_path / "new")
+    assert [path.name for path in written] == ["table.md", "table.tex", "table.csv"]
+    assert written[0].read_text(encoding="utf-8") == to_markdown(small_table)

@@ -1,0 +1,46 @@
+"""A benchmark of 200 pairs, and score files of it as Bob writes them."""
+
+import numpy as np
+import pandas as pd
+
+PAIRS = 200
+
+
+class FakeBenchmark:
+    """Pairs and folds as a ``Verification`` gives them, without files."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def pairs(self):
+        numbers = np.arange(PAIRS)
+        return pd.DataFrame(
+            {
+                "left": [f"{self.name}/left {n}" for n in numbers],
+                "right": [f"{self.name}/right {n}" for n in numbers],
+                "genuine": numbers % 20 < 10,
+                "fold": numbers // 20,
+            }
+        )
+
+    def describe(self):
+        return f"{self.name}: made up"
+
+
+def write_scores(path, database, seed=0, distance=1.0):
+    """Write cosine scores in which genuine pairs are ``distance`` deviations above impostors."""
+    pairs = FakeBenchmark(database).pairs()
+    rng = np.random.default_rng([seed, len(database)])
+    score = 0.2 * (rng.normal(size=PAIRS) + distance * pairs["genuine"]) - 1
+    scores = pd.DataFrame(
+        {
+            "probe_template_id": pairs["left"],
+            "probe_subject_id": np.arange(PAIRS),
+            "bio_ref_template_id": pairs["right"],
+            "bio_ref_subject_id": np.where(pairs["genuine"], np.arange(PAIRS), -1),
+            "score": np.clip(score, -2, 0),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Bob's rows are not in the order of the pairs
+    scores.sample(frac=1, random_state=seed).to_csv(path, index=False)

@@ -1,0 +1,146 @@
+import csv
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+from score_files import FakeBenchmark, write_scores
+
+from bob.paper.ijcb2023_synthdistill.evaluation import results
+from bob.paper.ijcb2023_synthdistill.scripts.table import table
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setattr(results.ScoreReader.__init__, "__defaults__", (FakeBenchmark,))
+
+    def invoke(*arguments):
+        return CliRunner().invoke(table, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def folder(tmp_path):
+    options = {"options": {"resampling_coefficient": 1.0, "epochs": 2}}
+    for name in ("teacher", "student_a"):
+        for database in ("lfw", "cfp-fp"):
+            path = tmp_path / name / database / "scores-dev.csv"
+            write_scores(path, database, distance=3.0 if name == "teacher" else 1.0)
+    (tmp_path / "student_a" / "options.json").write_text(json.dumps(options))
+    (tmp_path / "student_a" / "student.safetensors").write_bytes(b"weights")
+    (tmp_path / "student_a" / "log.csv").write_text(
+        "epoch,images,loss_fresh,validation_cosine\n1,100,0.5,0.6\n2,200,0.4,0.7\n"
+    )
+    return tmp_path
+
+
+def _rows(path):
+    with path.open(encoding="utf-8", newline="") as stream:
+        return {row["model"]: row for row in csv.DictReader(stream) if row["kind"] == "measured"}
+
+
+def test_table_of_a_results_folder(run, folder):
+    result = run(folder, "-d", "lfw", "-d", "calfw")
+    assert result.exit_code == 0, result.output
+    rows = _rows(folder / "table.csv")
+    assert list(rows) == ["student_a", "teacher"]
+    assert 0.9 < float(rows["teacher"]["lfw"]) < 1
+    assert rows["teacher"]["calfw"] == ""
+    # published rows stand below, by default where real benchmarks are
+    markdown = (folder / "table.md").read_text(encoding="utf-8")
+    assert "*DCFace* [" in markdown
+    assert markdown.strip() in result.output
+    for name in ("roc-lfw", "det-lfw", "histogram-lfw", "training"):
+        for suffix in ("png", "pdf"):
+            assert (folder / f"{name}.{suffix}").stat().st_size > 1000
+    # no model was evaluated on it: nothing to draw
+    assert not (folder / "roc-calfw.png").exists()
+
+
+def test_output_database_metric_and_no_extras(run, folder, tmp_path):
+    result = run(
+        folder, "-o", tmp_path / "out", "-d", "lfw", "-m", "eer", "--no-plots"
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "table.csv",
+        "table.md",
+        "table.tex",
+    ]
+    assert "published" not in result.output
+    assert "Equal error rate" in result.output
+    assert list(_rows(tmp_path / "out" / "table.csv")["teacher"])[3:-1] == ["lfw"]
+
+
+def test_published_accuracies_do_not_stand_beside_another_metric(run, folder):
+    result = run(folder, "-m", "eer", "--published")
+    assert result.exit_code == 2
+    assert "cannot stand beside" in result.output
+
+
+def test_toyfaces_are_never_beside_published_results(run, tmp_path):
+    write_scores(tmp_path / "m" / "toyfaces-lfw" / "scores-dev.csv", "toyfaces-lfw")
+    result = run(tmp_path, "--no-plots")
+    assert result.exit_code == 0, result.output
+    assert "published" not in result.output
+    assert "drawn faces" in result.output
+    assert run(tmp_path, "--published").exit_code == 2
+
+
+def test_damaged_files_are_named_and_tell_by_the_exit_status(run, folder):
+    broken = folder / "student_a" / "lfw" / "scores-dev.csv"
+    broken.write_text("\n".join(broken.read_text().splitlines()[:-7]) + "\n")
+    (folder / "teacher" / "cfp-fp" / "scores-dev.csv").unlink()
+    result = run(folder, "--no-plots")
+    assert result.exit_code == 1
+    assert "error: " in result.output
+    assert str(broken) in result.output
+    assert "7 of 200 pairs are missing" in result.output
+    assert f"{folder / 'teacher' / 'cfp-fp' / 'scores-dev.csv'} is missing" in result.output
+    rows = _rows(folder / "table.csv")
+    assert (rows["student_a"]["lfw"], rows["teacher"]["cfp-fp"]) == ("", "")
+    assert rows["student_a"]["cfp-fp"]
+    assert rows["teacher"]["lfw"]
+
+
+def test_score_files_under_strange_names_are_mentioned(run, folder):
+    write_scores(folder / "teacher" / "lfw_again" / "scores-dev.csv", "lfw")
+    result = run(folder, "--no-plots")
+    assert result.exit_code == 0
+    assert "lfw_again" in result.output
+    assert "not named after a benchmark" in result.output
+
+
+def test_provenance_lists_every_measured_cell(run, folder):
+    result = run(folder, "--no-plots", "--provenance")
+    assert result.exit_code == 0
+    text = (folder / "provenance.txt").read_text()
+    for model in ("teacher", "student_a"):
+        for database in ("lfw", "cfp-fp"):
+            assert f"{model} | {database}: " in text
+            assert str(folder / model / database / "scores-dev.csv") in text
+    assert str(folder / "student_a" / "options.json") in text
+    assert text in result.output
+
+
+def test_no_folder_no_model(run, tmp_path):
+    result = run(tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert "cannot read the results folder" in result.output
+    assert run().exit_code == 2
+
+
+def test_help_is_fast():
+    start = time.monotonic()
+    command = (
+        "from bob.paper.ijcb2023_synthdistill.scripts.table import table; import sys;"
+        "assert not {'torch', 'matplotlib', 'pandas', 'bob.bio.base'} & set(sys.modules); table()"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", command, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "FOLDER" in answer.stdout
+    assert time.monotonic() - start < 5
