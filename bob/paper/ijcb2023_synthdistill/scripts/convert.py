@@ -10,15 +10,13 @@ import click
 @click.argument("target", metavar="FILE.safetensors", type=click.Path(path_type=Path))
 @click.option("-f", "--force", is_flag=True, help="Replace FILE.safetensors if it exists.")
 def convert(source: Path, target: Path, force: bool) -> None:
-    r"""Convert a StyleGAN2 generator from NVIDIA's pickle to safetensors.
+    """Convert a StyleGAN2 generator from NVIDIA's pickle to safetensors.
 
     Nothing in the pickle is executed, and of its three networks only the generator that makes the
     images (G_ema) is kept, so the file becomes a third as large and loads faster. All commands read
     either.
 
-    \b
-    Example:
-      synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors
+    Example: synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors
     """
     from ..errors import SynthDistillError
 

@@ -1,0 +1,343 @@
+"""The reader of NVIDIA's pickles: the published numbers, all forms of files, hostile ones."""
+
+import functools
+import operator
+import os
+import pickle
+import pickletools
+import random
+import resource
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.generators import load_generator, nvidia
+
+DATA = Path(__file__).parents[1] / "data"
+MICRO = DATA / "stylegan2-micro.pkl"
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return {
+        name: torch.from_numpy(array)
+        for name, array in numpy.load(DATA / "stylegan2-micro.ref.npz").items()
+    }
+
+
+@pytest.fixture(scope="module")
+def micro():
+    return nvidia.read_generator(MICRO).eval().requires_grad_(False)
+
+
+def assert_close(found, expected):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-4 * expected.std()
+
+
+TRUNCATIONS = {
+    "psi1": {},
+    "psi07": {"truncation_psi": 0.7},
+    "psi07_cutoff4": {"truncation_psi": 0.7, "truncation_cutoff": 4},
+}
+
+
+@pytest.mark.parametrize("name", TRUNCATIONS)
+def test_every_w_is_the_published_network_s(micro, reference, name):
+    assert_close(micro.mapping(reference["z"], **TRUNCATIONS[name]), reference[f"w_{name}"])
+
+
+@pytest.mark.parametrize("fused", [True, False, None])
+@pytest.mark.parametrize("mode", ["const", "none"])
+@pytest.mark.parametrize("name", ["psi1", "psi07"])
+def test_every_image_is_the_published_network_s(micro, reference, monkeypatch, name, mode, fused):
+    monkeypatch.setattr(micro.synthesis, "fused_modulation", fused)
+    ws = reference[f"w_{name}"]
+    assert_close(micro.synthesis(ws, noise_mode=mode), reference[f"img_{name}_{mode}"])
+    if (name, mode) == ("psi1", "const"):
+        assert_close(micro.synthesis(ws, noise_mode=mode), reference["img_psi1_const_unfused"])
+
+
+def test_random_noise_is_drawn_in_the_published_order(micro, reference):
+    torch.manual_seed(7)
+    image = micro(reference["z"], noise_mode="random")
+    assert_close(image, reference["img_psi1_random_seed7"])
+
+
+def test_the_whole_fixture_is_compared(reference):
+    compared = {"z", "img_psi1_const_unfused", "img_psi1_random_seed7"}
+    compared |= {f"w_{name}" for name in TRUNCATIONS}
+    compared |= {f"img_{name}_{mode}" for name in ("psi1", "psi07") for mode in ("const", "none")}
+    assert compared == set(reference)
+
+
+def test_sizes_come_from_the_tensors(micro):
+    assert micro.options == {
+        "z_dim": 32,
+        "w_dim": 48,
+        "resolution": 32,
+        "channel_base": 512,
+        "channel_max": 24,
+        "mapping_layers": 3,
+        "mapping_multiplier": 0.01,
+        "conv_clamp": 2.0,
+        "num_fp16_res": 2,
+    }
+
+
+def same(first, second):
+    weights, others = first.state_dict(), second.state_dict()
+    return weights.keys() == others.keys() and all(
+        torch.equal(weights[name], others[name]) for name in weights
+    )
+
+
+@pytest.mark.parametrize("era", ["ada", "stylegan3"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("core", [b"numpy.core.", b"numpy._core."])
+def test_all_forms_of_files(small_generator, publish, tmp_path, era, protocol, core):
+    content = publish(small_generator, protocol=protocol, era=era)
+    assert b"numpy.core." in content or b"numpy._core." in content
+    if protocol < 4:  # the later ones write lengths before names
+        content = content.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", core)
+    path = tmp_path / "small.pkl"
+    path.write_bytes(content)
+    found = load_generator(path)
+    assert same(found, small_generator)
+    assert found.options == small_generator.options
+    ws = small_generator.mapping(torch.randn(2, 6))
+    expected = small_generator.synthesis(ws, noise_mode="const")
+    torch.testing.assert_close(found.synthesis(ws, noise_mode="const"), expected)
+
+
+def test_no_clamp_and_half_precision_weights(small_generator, publish, tmp_path):
+    def edit(_, description):
+        if "conv_clamp" in description["state"]:
+            description["state"]["conv_clamp"] = None
+        if description["class_name"] == "SynthesisLayer":
+            parameters = description["state"]["_parameters"]
+            parameters["weight"] = torch.nn.Parameter(parameters["weight"].half())
+
+    path = tmp_path / "small.pkl"
+    path.write_bytes(publish(small_generator, edit=edit))
+    found = load_generator(path)
+    assert found.options["conv_clamp"] is None
+    assert found.synthesis.b8.conv0.weight.dtype == torch.float32
+    weight = small_generator.synthesis.b8.conv0.weight
+    assert torch.equal(found.synthesis.b8.conv0.weight, weight.half().float())
+
+
+def refused(tmp_path, content, match):
+    path = tmp_path / "refused.pkl"
+    path.write_bytes(content)
+    with pytest.raises(SynthDistillError, match=match) as error:
+        load_generator(path)
+    assert "refused.pkl" in error.value.message
+    return error.value.message
+
+
+def test_stylegan3_is_named(small_generator, publish, tmp_path):
+    def edit(name, description):
+        if name == "synthesis.b4.":
+            description["class_name"] = "SynthesisInput"
+
+    message = refused(tmp_path, publish(small_generator, edit=edit), "StyleGAN3")
+    assert "`SynthesisInput`" in message
+
+
+@pytest.mark.parametrize("name", ["", "mapping.fc1."])
+def test_any_other_class_is_named(small_generator, publish, tmp_path, name):
+    def edit(found, description):
+        if found == name:
+            description["class_name"] = "Transformer"
+
+    refused(tmp_path, publish(small_generator, edit=edit), "class `Transformer`")
+
+
+def test_a_discriminator_is_not_a_generator(small_generator, publish, tmp_path):
+    def edit(name, description):
+        if not name:
+            description["class_name"] = "SynthesisBlock"
+
+    refused(tmp_path, publish(small_generator, edit=edit), "class `SynthesisBlock`")
+
+
+@pytest.mark.parametrize("top", [{}, {"G": 1, "D": 2}, [1, 2], None, {"G_ema": "text"}])
+def test_no_generator_in_the_file(tmp_path, top):
+    message = refused(tmp_path, pickle.dumps(top, 4), "no generator under the name 'G_ema'")
+    if isinstance(top, dict):
+        assert all(f"'{name}'" in message for name in top)
+
+
+def test_a_tensorflow_pickle_is_explained(tmp_path, call):
+    content = pickle.dumps((call("dnnlib.tflib.network", "Network"),), 4)
+    refused(tmp_path, content, "TensorFlow")
+
+
+def set_tensor(name, make):
+    """Replace a parameter or a buffer; None removes it."""
+    module, _, key = name.rpartition(".")
+
+    def edit(found, description):
+        if found == f"{module}.":
+            for group in ("_parameters", "_buffers"):
+                tensors = description["state"][group]
+                if key in tensors:
+                    tensors[key] = make(tensors[key])
+
+    return edit
+
+
+def set_attribute(module, key, value):
+    def edit(found, description):
+        if found == module:
+            description["state"][key] = value
+
+    return edit
+
+
+WRONG = {
+    "missing": (set_tensor("synthesis.b8.conv1.bias", lambda _: None), "1 missing: synthesis.b8"),
+    "shape": (
+        set_tensor("synthesis.b16.conv0.weight", lambda x: x[:, :-1].clone()),
+        r"1 of another shape: synthesis.b16.conv0.weight is \[8, 11, 3, 3\] instead of \[8, 12",
+    ),
+    "grey": (set_tensor("synthesis.b4.torgb.bias", lambda x: x[:1].clone()), r"is \[1\] instead"),
+    "nan": (
+        set_tensor("synthesis.b4.const", lambda x: x * float("nan")),
+        "1 not finite: synthesis.b4.const",
+    ),
+    "filter": (
+        set_tensor("synthesis.b8.resample_filter", lambda x: x.roll(1, 0)),
+        "another low-pass filter",
+    ),
+    "repeated": (
+        set_tensor("mapping.w_avg", lambda x: x[:1].expand(10**12)),
+        r"shape \(1000000000000,\) has 10 numbers",
+    ),
+    "no tensor": (set_tensor("synthesis.b4.const", lambda _: 7), "const' is no tensor"),
+    "resnet": (set_attribute("synthesis.b8.", "architecture", "resnet"), "is 'resnet'"),
+    "activation": (set_attribute("mapping.fc0.", "activation", "swish"), "is 'swish'"),
+    "clamp": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 3), "different clamps"),
+    "clamp's type": (set_attribute("synthesis.b8.conv0.", "conv_clamp", "3"), "a number was"),
+    "clamp's size": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 10**400), "OverflowError"),
+    "modules": (set_attribute("mapping.", "_modules", {"fc0": 1}), "'mapping.fc0.' is no module"),
+    "state": (set_attribute("mapping.", "_parameters", 5), "not a StyleGAN2 pickle"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_generator_that_does_not_fit_is_explained(small_generator, publish, tmp_path, name):
+    edit, match = WRONG[name]
+    refused(tmp_path, publish(small_generator, edit=edit), match)
+
+
+def test_a_class_conditional_generator_is_explained(small_generator, publish, tmp_path):
+    def edit(name, description):
+        if name == "mapping.":
+            modules = description["state"]["_modules"]
+            modules["embed"] = modules["fc0"]
+
+    refused(tmp_path, publish(small_generator, edit=edit), "takes a class as well")
+
+
+def test_a_module_inside_itself():
+    description = {"class_name": "FullyConnectedLayer", "state": {"_modules": {}}}
+    root = nvidia.PersistentObject(description)
+    description["state"]["_modules"]["again"] = root  # a pickle can do that through its memo
+    with pytest.raises(ValueError, match="more than 10,000 modules"):
+        list(nvidia._walk(root))
+
+
+def test_many_names_for_the_same_numbers(small_generator, publish, tmp_path):
+    shared = torch.nn.Parameter(torch.zeros(10, 10_000))
+
+    def edit(name, description):
+        if name == "mapping.":
+            description["state"]["_parameters"] = {f"x{index}": shared for index in range(1000)}
+
+    content = publish(small_generator, edit=edit)
+    assert len(content) < 2_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(tmp_path, content, "the tensors are larger than the file")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+@pytest.mark.parametrize("function", [os.system, eval, functools.partial, operator.attrgetter])
+@pytest.mark.parametrize("place", ["top", "state", "tensor"])
+def test_code_is_named_and_not_executed(small_generator, publish, tmp_path, function, place):
+    marker = tmp_path / "executed"
+
+    class Payload:
+        def __reduce__(self):
+            return function, (f"touch {marker}",)
+
+    def top(content):
+        if place == "top":
+            content["training_set_kwargs"] = Payload()
+
+    def edit(name, description):
+        if place == "state" and name == "mapping.":
+            description["state"]["hook"] = Payload()
+        if place == "tensor" and name == "mapping.":
+            description["state"]["_buffers"]["w_avg"] = Payload()
+
+    content = publish(small_generator, top=top, edit=edit)
+    message = refused(tmp_path, content, rf"asks for `\w+\.{function.__name__}`")
+    assert "Nothing of it was executed" in message
+    assert not marker.exists()
+
+
+def test_code_inside_a_stored_tensor(small_generator, publish, tmp_path):
+    marker = tmp_path / "executed"
+
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {marker}",)
+
+    def edit(name, description):
+        if name == "mapping.":
+            description["state"]["_buffers"]["w_avg"] = torch.zeros(1000)
+
+    honest = publish(small_generator, edit=edit)
+    magic = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+    start = honest.index(magic, honest.index(b"w_avg"))
+    payload = pickle.dumps(Payload(), 2)
+    content = honest[:start] + payload + honest[start + len(payload) :]
+    refused(tmp_path, content, r"asks for `\w+\.system`")
+    assert not marker.exists()
+
+
+def test_truncated_files(tmp_path):
+    content = MICRO.read_bytes()
+    path = tmp_path / "truncated.pkl"
+    for length in [1, 2, 50, 500, 5000, 100_000, len(content) - 100, len(content) - 1]:
+        path.write_bytes(content[:length])
+        with pytest.raises(SynthDistillError, match=r"truncated\.pkl .*truncated or damaged"):
+            load_generator(path)
+
+
+def test_random_damage_gives_a_generator_or_our_error(tmp_path):
+    """Change instructions of the fixture: no other exception, little memory, nothing executed."""
+    generator = random.Random(3)
+    honest = MICRO.read_bytes()
+    positions = [position for _, _, position in pickletools.genops(honest)]
+    instructions = [code.code.encode("latin1")[0] for code in pickletools.opcodes]
+    path = tmp_path / "damaged.pkl"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    errors = 0
+    for _ in range(300):
+        content = bytearray(honest)
+        for _ in range(generator.randrange(1, 4)):
+            position = generator.choice(positions) + generator.randrange(3)
+            content[position % len(content)] = generator.choice(instructions)
+        path.write_bytes(content)
+        try:
+            load_generator(path)
+        except SynthDistillError:
+            errors += 1
+    assert errors > 100
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

@@ -1,0 +1,85 @@
+"""`synthdistill-convert`: one file becomes another, and nothing is lost."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from bob.paper.ijcb2023_synthdistill.generators import load_generator
+from bob.paper.ijcb2023_synthdistill.scripts.convert import convert
+
+MICRO = Path(__file__).parents[1] / "data" / "stylegan2-micro.pkl"
+
+
+def run(*arguments):
+    return CliRunner().invoke(convert, [str(argument) for argument in arguments])
+
+
+def test_it_converts_and_says_what(tmp_path):
+    target = tmp_path / "new" / "micro.safetensors"
+    result = run(MICRO, target)
+    assert result.exit_code == 0, result.output
+    assert "32x32 pixels" in result.output
+    assert "50,939" in result.output
+    assert "24 24 24 16" in result.output
+    assert "clamp 2.0" in result.output
+    first, second = load_generator(MICRO), load_generator(target)
+    z = torch.randn(2, 32)
+    expected = first(z, noise_mode="const")
+    assert torch.equal(second(z, noise_mode="const"), expected)
+    assert [path.name for path in target.parent.iterdir()] == ["micro.safetensors"]
+
+
+def test_an_existing_file_is_kept_without_force(tmp_path):
+    target = tmp_path / "micro.safetensors"
+    target.write_text("precious")
+    result = run(MICRO, target)
+    assert result.exit_code == 1
+    assert "--force" in result.output
+    assert target.read_text() == "precious"
+    assert run(MICRO, target, "--force").exit_code == 0
+    assert load_generator(target).resolution == 32
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n.", MICRO.read_bytes()[:1000]])
+def test_a_bad_file_writes_nothing(tmp_path, content):
+    source, target = tmp_path / "bad.pkl", tmp_path / "bad.safetensors"
+    source.write_bytes(content)
+    result = run(source, target)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert "bad.pkl" in result.output
+    assert not target.exists()
+    target.write_text("precious")
+    assert run(source, target, "--force").exit_code == 1
+    assert target.read_text() == "precious"
+
+
+def test_the_source_is_never_replaced(tmp_path):
+    source = tmp_path / "micro.pkl"
+    source.write_bytes(MICRO.read_bytes())
+    for target in (source, tmp_path):
+        result = run(source, target, "--force")
+        assert result.exit_code == 1
+        assert "give " in result.output
+    assert source.read_bytes() == MICRO.read_bytes()
+
+
+def test_a_missing_file(tmp_path):
+    result = run(tmp_path / "none.pkl", tmp_path / "new.safetensors")
+    assert result.exit_code == 1
+    assert "cannot read the generator" in result.output
+
+
+def test_help_is_quick():
+    start = time.monotonic()
+    code = (
+        "import sys; from bob.paper.ijcb2023_synthdistill.scripts.convert import convert; "
+        "convert(['--help'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert time.monotonic() - start < 5
