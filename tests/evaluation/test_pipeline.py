@@ -1,0 +1,254 @@
+import contextlib
+import functools
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bob.bio.base.pipelines import execute_pipeline_simple
+from bob.bio.base.script.pipeline_simple import pipeline_simple
+from bob.pipelines import DelayedSample
+from click.testing import CliRunner
+from pair_world import RandomFaces, load, random_student
+
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
+from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import (
+    NetworkPipeline,
+    network_pipeline,
+    student_pipeline,
+    teacher_pipeline,
+)
+from bob.paper.ijcb2023_synthdistill.evaluation.transformer import EmbeddingTransformer
+
+SCORES = "scores-dev.csv"
+
+
+def run(pipeline, database, output, client=None, checkpoint=False, size=None, **options):
+    defaults = {"write_metadata_scores": True, "dask_n_partitions": None, "dask_n_workers": None}
+    execute_pipeline_simple(
+        pipeline,
+        database,
+        client,
+        groups=["dev"],
+        output=str(output),
+        checkpoint=checkpoint,
+        dask_partition_size=size,
+        **{**defaults, **options},
+    )
+    return (Path(output) / SCORES).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def scores(student_file, random_faces, tmp_path_factory):
+    """The scores without dask and without feature files, which all others must equal."""
+    return run(student_pipeline(student_file), random_faces, tmp_path_factory.mktemp("plain"))
+
+
+def test_scores_are_the_cosines_of_the_embeddings(scores, student_file, random_faces):
+    lines = [line.split(",") for line in scores.decode().splitlines()]
+    assert lines[0][0] == "probe_template_id"
+    assert {"probe_fold", "bio_ref_template_id", "score"} <= set(lines[0])
+    column = {name: i for i, name in enumerate(lines[0])}
+    found = {
+        (line[0], line[column["bio_ref_template_id"]]): float(line[column["score"]])
+        for line in lines[1:]
+    }
+    images = np.stack([load(random_faces.path(i)) for i in range(2 * random_faces.count)])
+    embeddings = EmbeddingTransformer(NetworkRecipe("student", student_file)).transform(images)
+    embeddings = embeddings.astype(float)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    expected = {
+        (f"image {p}", f"image {r}"): embeddings[p] @ embeddings[r] - 1
+        for p, r in random_faces.pairs()
+    }
+    assert len(lines) - 1 == len(expected)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose([found[k] for k in expected], list(expected.values()), atol=1e-6)
+    assert np.std(list(found.values())) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("client", "size"), [("single-threaded", 7), ("single-threaded", None), ("threads", 13)]
+)
+def test_local_schedulers_write_the_same_file(
+    scores, student_file, random_faces, tmp_path, client, size
+):
+    assert run(student_pipeline(student_file), random_faces, tmp_path, client, size=size) == scores
+
+
+def test_worker_processes_write_the_same_file(
+    scores, student_file, random_faces, tmp_path, cluster_client
+):
+    for size, checkpoint in ((11, False), (16, True)):
+        output = tmp_path / str(size)
+        pipeline = student_pipeline(student_file)
+        found = run(pipeline, random_faces, output, cluster_client, checkpoint, size)
+        assert found == scores
+
+
+def threads_here():
+    from bob.paper.ijcb2023_synthdistill.evaluation.embedding import _cores
+
+    return _cores()
+
+
+def test_workers_take_one_core_each(cluster_client):
+    assert set(cluster_client.run(threads_here).values()) == {1}
+
+
+def test_feature_files_are_made_used_and_avoidable(scores, student_file, random_faces, tmp_path):
+    plain = tmp_path / "plain"
+    run(student_pipeline(student_file), random_faces, plain)
+    assert [p.name for p in plain.rglob("*") if p.is_file()] == [SCORES]
+
+    output = tmp_path / "files"
+    assert run(student_pipeline(student_file), random_faces, output, checkpoint=True) == scores
+    files = sorted((output / "embedding").glob("*.h5"))
+    assert len(files) == 2 * random_faces.count
+    # a second run reads no image
+    moved = RandomFaces(tmp_path / "no such folder")
+    assert run(student_pipeline(student_file), moved, output, checkpoint=True) == scores
+    # and computes what is missing
+    files[3].unlink()
+    files[-1].unlink()
+    assert run(student_pipeline(student_file), random_faces, output, checkpoint=True) == scores
+
+
+def test_feature_files_of_another_student_are_refused(random_faces, tmp_path):
+    path = random_student(tmp_path / "student.safetensors", seed=1)
+    output = tmp_path / "out"
+    first = run(student_pipeline(path), random_faces, output, checkpoint=True)
+    random_student(path, seed=2)
+    with pytest.raises(SynthDistillError, match=r"another network than .*`--force`"):
+        run(student_pipeline(path), random_faces, output, checkpoint=True)
+    with pytest.raises(SynthDistillError, match="other options"):
+        run(student_pipeline(path, mirror=False), random_faces, output, checkpoint=True)
+    assert run(student_pipeline(path), random_faces, output, checkpoint=True, force=True) != first
+    next((output / "embedding").glob("*.h5")).write_bytes(b"torn")
+    with pytest.raises(SynthDistillError, match="cannot read the feature file"):
+        run(student_pipeline(path), random_faces, output, checkpoint=True)
+
+
+def test_teacher_and_network_by_name(small_teacher, random_faces, tmp_path):
+    count = len(random_faces.pairs()) + 1
+    teacher = run(teacher_pipeline(small_teacher), random_faces, tmp_path / "teacher")
+    assert len(teacher.splitlines()) == count
+    network = run(network_pipeline("pair_world:halves"), random_faces, tmp_path / "network")
+    assert len(network.splitlines()) == count
+    assert network != teacher
+
+
+def test_four_columns_are_complete_too(student_file, random_faces, tmp_path):
+    execute_pipeline_simple(
+        student_pipeline(student_file), random_faces, None, ["dev"], str(tmp_path), False, False,
+        None, None, None,
+    )  # fmt: skip
+    lines = (tmp_path / "scores-dev").read_text().splitlines()
+    assert len(lines) == len(random_faces.pairs())
+
+
+def test_a_short_score_file_is_not_written(student_file, random_faces, tmp_path):
+    pipeline = student_pipeline(student_file)
+    write = pipeline.write_scores
+    pipeline.write_scores = lambda scores: write(scores[:-1])
+    with pytest.raises(SynthDistillError, match=r"expected 79 scores, found 78"):
+        run(pipeline, random_faces, tmp_path)
+    assert not (tmp_path / SCORES).exists()
+
+
+class Deadly(RandomFaces):
+    """One image kills the process that loads it: the first time, or every time."""
+
+    always = False
+
+    def set(self, i, **metadata):
+        samples = super().set(i, **metadata)
+        if i == self.count + 5:
+            flag = None if self.always else self.folder.parent / "dead"
+            loader = functools.partial(die_and_load, self.path(i), flag, os.getpid())
+            samples.samples = [DelayedSample(loader, parent=samples.samples[0])]
+        return samples
+
+
+def die_and_load(path, flag, main):
+    if os.getpid() != main:
+        with contextlib.suppress(FileExistsError):
+            if flag:
+                os.close(os.open(flag, os.O_CREAT | os.O_EXCL))
+            os.kill(os.getpid(), signal.SIGKILL)
+    return load(path)
+
+
+def test_a_worker_dies_and_the_run_goes_on(
+    scores, student_file, random_faces, tmp_path, cluster_client
+):
+    database = Deadly(random_faces.folder)
+    assert run(student_pipeline(student_file), database, tmp_path, cluster_client) == scores
+    assert (random_faces.folder.parent / "dead").exists()
+
+
+def test_workers_that_always_die_end_the_run_without_scores(
+    student_file, random_faces, tmp_path, cluster_client, monkeypatch
+):
+    database = Deadly(random_faces.folder)
+    database.always = True
+    # dask gives up after three deaths: here after the first, which saves half a minute
+    monkeypatch.setattr(cluster_client.cluster.scheduler, "allowed_failures", 0)
+    with pytest.raises(Exception, match=r"died|[Kk]illed"):
+        run(student_pipeline(student_file), database, tmp_path, cluster_client)
+    assert not (tmp_path / SCORES).exists()
+
+
+@pytest.fixture
+def folder(tmp_path, student_file, random_faces, monkeypatch):
+    """A run folder with its pipeline.py, and a database configuration."""
+    from bob.paper.ijcb2023_synthdistill.distillation import run_folder
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "student.safetensors").write_bytes(student_file.read_bytes())
+    (tmp_path / "run" / "pipeline.py").write_text(run_folder.PIPELINE)
+    (tmp_path / "database.py").write_text(
+        "from pathlib import Path\n"
+        "from pair_world import RandomFaces\n"
+        f"database = RandomFaces(Path({str(random_faces.folder)!r}))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_pipeline_of_a_run_folder_in_bobs_command(folder, scores):
+    command = ["-d", "database.py", "-p", "run/pipeline.py", "-m", "-o", "out"]
+    result = CliRunner().invoke(pipeline_simple, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (folder / "out" / SCORES).read_bytes() == scores
+
+
+def test_configured_pipelines_in_bobs_command(folder, scores, small_teacher, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    from bob.paper.ijcb2023_synthdistill.user_defaults import STUDENT, configure_path
+
+    command = ["-d", "database.py", "-m", "--no-dask", "-o", "out", "-p"]
+    for kind in ("student", "teacher"):
+        result = CliRunner().invoke(pipeline_simple, [*command, f"synthdistill-{kind}"])
+        assert result.exit_code == 1
+        assert f"bob config set bob.paper.ijcb2023_synthdistill.{kind} PATH" in result.output
+        assert not (folder / "out" / SCORES).exists()
+    configure_path(STUDENT, folder / "run" / "student.safetensors")
+    result = CliRunner().invoke(pipeline_simple, [*command, "synthdistill-student"])
+    assert result.exit_code == 0, result.output
+    assert (folder / "out" / SCORES).read_bytes() == scores
+
+
+def test_a_run_that_has_no_student_yet_is_told_so(folder):
+    (folder / "run" / "student.safetensors").unlink()
+    result = CliRunner().invoke(
+        pipeline_simple, ["-d", "database.py", "-p", "run/pipeline.py", "-m", "-o", "out"]
+    )
+    assert result.exit_code == 1
+    assert "expected the student's file, found nothing at" in result.output
+
+
+def test_making_a_pipeline_opens_nothing(tmp_path):
+    assert isinstance(student_pipeline(tmp_path / "later.safetensors"), NetworkPipeline)

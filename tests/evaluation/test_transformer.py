@@ -1,0 +1,152 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from bob.pipelines import DelayedSample, Sample, SampleSet
+from sklearn.base import clone
+
+from bob.paper.ijcb2023_synthdistill import faces
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
+from bob.paper.ijcb2023_synthdistill.evaluation.transformer import EmbeddingTransformer
+
+
+def images(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 3, 112, 112), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def recipe(student_file):
+    return NetworkRecipe("student", student_file)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_embedding_is_the_networks(recipe, mirror):
+    batch = images(5)
+    embeddings = EmbeddingTransformer(recipe, mirror=mirror).transform(batch)
+    assert embeddings.shape == (5, 512)
+    assert embeddings.dtype == np.float32
+    inputs = faces.from_bob(torch.from_numpy(batch))
+    network = recipe.load("cpu")
+    with torch.no_grad():
+        expected = network(inputs) + (network(inputs.flip(-1)) if mirror else 0)
+    np.testing.assert_allclose(embeddings, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_mirror_turns_left_into_right():
+    recipe = NetworkRecipe("network", "pair_world:halves")
+    plain = EmbeddingTransformer(recipe, mirror=False).transform(images(3))
+    summed = EmbeddingTransformer(recipe).transform(images(3))
+    np.testing.assert_allclose(summed, plain + np.roll(plain, 3, axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_neighbours_change_no_bit(kind, student_file, small_teacher):
+    path = student_file if kind == "student" else small_teacher
+    transformer = EmbeddingTransformer(NetworkRecipe(kind, path))
+    batch = images(37)
+    whole = transformer.transform(batch)
+    order = np.random.default_rng(1).permutation(37)
+    assert np.array_equal(transformer.transform(batch[order]), whole[order])
+    parts = [transformer.transform(batch[a:b]) for a, b in ((0, 1), (1, 12), (12, 21), (21, 37))]
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_the_number_of_threads_changes_no_bit(recipe, monkeypatch):
+    from bob.paper.ijcb2023_synthdistill.evaluation import embedding
+
+    transformer = EmbeddingTransformer(recipe)
+    found = []
+    for cores in (1, 2, 3):
+        monkeypatch.setattr(embedding, "_pools", {})
+        monkeypatch.setattr(embedding, "_cores", lambda cores=cores: cores)
+        found.append(transformer.transform(images(30)))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def test_samples_and_sample_sets_keep_their_metadata(recipe):
+    transformer = EmbeddingTransformer(recipe)
+    batch = images(6)
+    samples = [Sample(image, key=f"k{i}", fold=i) for i, image in enumerate(batch)]
+    whole = transformer.transform(batch)
+    found = transformer.transform(samples)
+    assert [(s.key, s.fold) for s in found] == [(f"k{i}", i) for i in range(6)]
+    # in any order
+    assert np.array_equal(found[5].data, whole[5])
+    assert np.array_equal(found[0].data, whole[0])
+    sets = [SampleSet(samples[:1], template_id="a"), SampleSet(samples[1:], template_id="b")]
+    embedded = transformer.transform(sets)
+    assert [(s.template_id, len(s)) for s in embedded] == [("a", 1), ("b", 5)]
+    assert np.array_equal(embedded[1][4].data, whole[5])
+    assert transformer.transform([]).size == 0
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(recipe):
+    loaded = []
+
+    def load(i):
+        loaded.append(i)
+        return images(1)[0]
+
+    transformer = EmbeddingTransformer(recipe, batch_size=4)
+    count = 200
+    samples = [DelayedSample(lambda i=i: load(i), key=str(i)) for i in range(count)]
+    embedded = transformer.transform(samples)
+    assert not loaded
+    first = embedded[0].data
+    # the window asked for and those prefetched: not the whole partition
+    assert 2 <= len(loaded) < count / 2
+    assert embedded[0].data is first or np.array_equal(embedded[0].data, first)
+    for sample in embedded:
+        sample.data  # noqa: B018
+    assert sorted(loaded) == list(range(count))
+
+
+def test_pickle_holds_no_weights_and_still_works(recipe):
+    transformer = EmbeddingTransformer(recipe)
+    batch = images(3)
+    expected = transformer.transform(batch)
+    assert len(pickle.dumps(transformer)) < 2000
+    assert np.array_equal(pickle.loads(pickle.dumps(transformer)).transform(batch), expected)
+    samples = transformer.transform([Sample(image, key="k") for image in batch])
+    samples[0].data  # noqa: B018
+    assert np.array_equal(pickle.loads(pickle.dumps(samples))[2].data, expected[2])
+    assert clone(transformer).recipe == recipe
+
+
+def test_unreadable_images_are_named_and_counted(recipe, tmp_path):
+    from pair_world import load
+
+    good = Sample(images(1)[0], key="good")
+    bad = [DelayedSample(lambda i=i: load(tmp_path / f"gone{i}.png"), key=str(i)) for i in range(7)]
+    embedded = EmbeddingTransformer(recipe).transform([*[good] * 20, *bad[:3], good, *bad[3:]])
+    with pytest.raises(SynthDistillError, match=r"7 of 28 images cannot be read: .*gone0.png.*;"):
+        embedded[21].data  # noqa: B018
+    wrong = Sample(np.zeros((3, 100, 100), np.uint8), key="small one")
+    with pytest.raises(SynthDistillError, match="small one: expected an aligned face"):
+        EmbeddingTransformer(recipe).transform([good, wrong])[0].data  # noqa: B018
+
+
+def test_a_broken_network_gives_words_not_scores():
+    transformer = EmbeddingTransformer(NetworkRecipe("network", "pair_world:Nan"))
+    with pytest.raises(SynthDistillError, match="expected finite embeddings"):
+        transformer.transform(images(2))
+    transformer = EmbeddingTransformer(NetworkRecipe("network", "pair_world:Zero"))
+    with pytest.raises(SynthDistillError, match=r"found one of length 0\.0"):
+        transformer.transform(images(2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_same_embeddings(recipe):
+    batch = images(20)
+    cpu = EmbeddingTransformer(recipe, device="cpu").transform(batch)
+    cuda = EmbeddingTransformer(recipe, device="cuda").transform(batch)
+    cosine = (cpu * cuda).sum(1) / np.linalg.norm(cpu, axis=1) / np.linalg.norm(cuda, axis=1)
+    assert cosine.min() > 0.999
+    assert np.array_equal(
+        EmbeddingTransformer(recipe, device="cuda").transform(batch[3:]), cuda[3:]
+    )
