@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import SynthDistillError
 from ..faces import FACE_SIZE
-from .weights import State, load_weights
+from .weights import State, load_weights, reason
 
 TINYFAR = {"tinyfar-a": "tinynet_a", "tinyfar-b": "tinynet_b", "tinyfar-c": "tinynet_c"}
 """The paper's students and the timm models that they are built on."""
@@ -63,8 +63,8 @@ def create_backbone(name: str, pretrained: bool = False) -> nn.Module:
         if pretrained:
             raise _unavailable(timm_name, config, error) from error
         raise SynthDistillError(
-            f"timm's {timm_name} cannot be made for faces of {FACE_SIZE}x{FACE_SIZE}: {error}. "
-            "Choose another model."
+            f"timm's {timm_name} cannot be made for faces of {FACE_SIZE}x{FACE_SIZE}: "
+            f"{reason(error)}. Choose another model."
         ) from error
 
 
@@ -93,8 +93,8 @@ def count_features(backbone: nn.Module, name: str) -> int:
             features = backbone(torch.zeros(2, 3, FACE_SIZE, FACE_SIZE))
     except Exception as error:  # whatever a stranger's network raises
         raise SynthDistillError(
-            f"{name} does not take faces [B, 3, {FACE_SIZE}, {FACE_SIZE}]: {error}. Choose another "
-            "model, or one that takes them."
+            f"{name} does not take faces [B, 3, {FACE_SIZE}, {FACE_SIZE}]: {reason(error)}. "
+            "Choose another model, or one that takes them."
         ) from error
     finally:
         backbone.train()
@@ -102,7 +102,7 @@ def count_features(backbone: nn.Module, name: str) -> int:
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
         raise SynthDistillError(
             f"{name} gives {shape} for two faces, one vector for each was expected. "
-            "Choose another model."
+            f"{reason(error)}. Choose another model."
         )
     return features.shape[1]
 
@@ -187,8 +187,7 @@ def _require_reachable(timm_name: str, config: Any) -> None:
 def _unavailable(timm_name: str, config: Any, error: Exception) -> SynthDistillError:
     repository = getattr(config, "hf_hub_id", None)
     url = f"model.safetensors of https://huggingface.co/{repository}" if repository else "its URL"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return SynthDistillError(
-        f"the ImageNet weights of timm's {timm_name} cannot be had ({reason.rstrip('.')}). "
+        f"the ImageNet weights of timm's {timm_name} cannot be had ({reason(error)}). "
         + CHOICES.format(url=url)
     )

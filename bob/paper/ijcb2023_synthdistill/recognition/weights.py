@@ -1,12 +1,11 @@
 """Weights of recognisers in files: read without executing anything, checked against a network."""
 
-import io
 import json
 import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -54,7 +53,8 @@ def read_weights(path: Path, what: str) -> tuple[State, dict[str, str]]:
         ) from error
     if start[8:9] == b"{":
         return _read_safetensors(path, what)
-    return parse_torch(path, path, what), {}
+    with path.open("rb") as stream:
+        return parse_torch(stream, path, what), {}
 
 
 def _read_safetensors(path: Path, what: str) -> tuple[State, dict[str, str]]:
@@ -68,13 +68,13 @@ def _read_safetensors(path: Path, what: str) -> tuple[State, dict[str, str]]:
         ) from error
 
 
-def parse_torch(content: Path | io.BytesIO, path: Path, what: str) -> State:
+def parse_torch(content: BinaryIO, path: Path, what: str) -> State:
     """Read a state dict from a torch file, with ``weights_only``.
 
     Parameters
     ----------
     content
-        The file, or its content.
+        The content, readable in any order (not a path: torch would go by its suffix).
     path
         The file, for messages.
     what
@@ -100,7 +100,7 @@ def parse_torch(content: Path | io.BytesIO, path: Path, what: str) -> State:
             ) from error
         raise SynthDistillError(
             f"expected {what} in {path}: a torch or safetensors file; it is neither, or damaged "
-            f"({_first_line(error)}). It was perhaps not copied whole: copy or download it again."
+            f"({reason(error)}). It was perhaps not copied whole: copy or download it again."
         ) from error
     return _plain(found, path, what)
 
@@ -130,11 +130,12 @@ def _describe(found: Any) -> str:
     return f"a {type(found).__name__}"
 
 
-def _first_line(error: Exception) -> str:
-    """Take what happened out of torch's message, without its advice to load the file unsafely."""
+def reason(error: Exception) -> str:
+    """Tell in one line what happened, without torch's advice to load a file unsafely."""
     text = str(error).strip() or type(error).__name__
     inner = re.search(r"WeightsUnpickler error: *(.*)", text)
-    return (inner[1] if inner else text.splitlines()[0].split(". ")[0])[:200]
+    line = inner[1] if inner else text.splitlines()[0].split(". ")[0]
+    return line[:200].rstrip(".")
 
 
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
