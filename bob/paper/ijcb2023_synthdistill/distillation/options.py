@@ -87,6 +87,11 @@ class Options:
         ``32``; ``bf16`` or ``16`` for the frozen networks, and on CUDA mixed precision for the
         student; ``auto`` runs half precision where the generator's file says so (the published
         run), which it does on CUDA only.
+    plain
+        Compute as the recipe is written, by the reference implementation, instead of by the fast
+        path, which gives the same numbers but for rounding.
+    compile
+        Compile the student with torch.compile before the first step: takes a minute or so.
     checkpoint_minutes
         Minutes between checkpoints within an epoch.
     checkpoint_steps
@@ -116,6 +121,8 @@ class Options:
     num_nodes: int = 1
     sync_batchnorm: bool = False
     precision: str = "auto"
+    plain: bool = False
+    compile: bool = False
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
 
@@ -146,8 +153,9 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
                 raise _wrong(name, "a number", value)
-        if not isinstance(self.sync_batchnorm, bool):
-            raise _wrong("sync_batchnorm", "True or False", self.sync_batchnorm)
+        for name in ("sync_batchnorm", "plain", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise _wrong(name, "True or False", getattr(self, name))
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 hint = nearest(str(getattr(self, name)), choices)
@@ -285,9 +293,15 @@ def load_configs(configs: Sequence[str]) -> dict[str, Any]:
 
     from clapper.config import load, mod_to_context, resource_keys
 
+    known = sorted(resource_keys("synthdistill.config"))
     for config in configs:
         if Path(config).suffix == ".py" and not Path(config).is_file():
             raise SynthDistillError(f"config {config} does not exist")
+        if not Path(config).is_file() and "." not in config and config not in known:
+            raise SynthDistillError(
+                f"unknown config {config!r}: it is no file and no name.{nearest(config, known)} "
+                f"Names: {', '.join(known)}."
+            )
     try:
         context = mod_to_context(load(list(configs), entry_point_group="synthdistill.config"))
     except SynthDistillError:
@@ -301,8 +315,7 @@ def load_configs(configs: Sequence[str]) -> dict[str, Any]:
         where = [f for f in frames if f.name == "<module>" and f.line is not None]
         # the last module-level frame is the line of the config itself
         place = f"{where[-1].filename}, line {where[-1].lineno}: " if where else ""
-        known = resource_keys("synthdistill.config")
-        hint = "" if place else f" Configs by name: {', '.join(sorted(known))}."
+        hint = "" if place else f" Configs by name: {', '.join(known)}."
         raise SynthDistillError(
             f"cannot load config {' '.join(map(str, configs))}: {place}"
             f"{type(error).__name__}: {error}.{hint}"

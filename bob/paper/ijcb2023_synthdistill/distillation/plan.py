@@ -31,9 +31,10 @@ def describe_plan(options: Options, output: Path, configs: Sequence[str]) -> str
     student = create_student(options)
     share = options.batch_size // (options.devices * options.num_nodes)
     part = min(options.micro_batch_size or share, share)
-    lines = [f"run folder        {output}", f"configs           {' '.join(configs) or '-'}"]
+    lines = [_line("run folder", output), _line("configs", " ".join(configs) or "-")]
     described = options.describe()
-    lines += [f"{f.name:24}{described[f.name]}" for f in dataclasses.fields(options)]
+    lines += [_line(f.name, described[f.name]) for f in dataclasses.fields(options)]
+    lines.append("")
     parameters = sum(p.numel() for p in student.parameters())
     memory = {
         "student, gradients, Adam": 16 * parameters,
@@ -52,15 +53,20 @@ def describe_plan(options: Options, output: Path, configs: Sequence[str]) -> str
             f"generator         {_count(generator):,} parameters, {generator.resolution} px"
         )
         lines.append(f"teacher           {_count(teacher):,} parameters")
+    per_epoch = options.iterations_per_epoch
+    parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
     lines += [
-        f"student           {parameters:,} parameters",
-        f"images            {options.images:,} (half fresh, half re-sampled)",
-        f"iterations        {options.iterations:,} ({options.iterations_per_epoch:,} an epoch)",
-        f"optimizer steps   {2 * options.iterations:,}",
-        f"memory, estimated {sum(memory.values()) / 2**20:,.0f} MiB a device: "
-        + ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items()),
+        _line("student", f"{parameters:,} parameters"),
+        _line("images", f"{options.images:,} (half fresh, half re-sampled)"),
+        _line("iterations", f"{options.iterations:,} ({per_epoch:,} an epoch)"),
+        _line("optimizer steps", f"{2 * options.iterations:,}"),
+        _line("memory, estimated", f"{sum(memory.values()) / 2**20:,.0f} MiB a device: {parts}"),
     ]
     return "\n".join(lines)
+
+
+def _line(name: str, value: object) -> str:
+    return f"{name:24}{value}"
 
 
 def activation_bytes(student: nn.Module, batch: int) -> int:

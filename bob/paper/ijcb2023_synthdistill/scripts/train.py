@@ -12,7 +12,8 @@ from typing import Any, TextIO
 import click
 from clapper.click import ConfigCommand, CustomParamType, ResourceOption, verbosity_option
 
-from ..distillation.options import Options, load_configs
+from ..distillation.options import Options, load_configs, names
+from ..errors import SynthDistillError
 
 logger = logging.getLogger("bob.paper.ijcb2023_synthdistill")
 
@@ -137,7 +138,12 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
     SIGUSR1 (exit code 99) and Ctrl-C (130) finish the step and save.
     """
     _log_to_stderr()
-    options = Options(**{**values, "student": values["student"] or ""})
+    if not values["student"]:
+        raise SynthDistillError(
+            "nothing to train: name a config, such as `synthdistill-train toyfaces -o FOLDER`, "
+            "or a student with --student"
+        )
+    options = Options(**{name: values[name] for name in names()})
 
     from ..distillation.build import find_files
 
