@@ -122,6 +122,9 @@ HOSTILE = {
     "a tuple as a key": (b"\x80\x02})K\x01s.", "has a key of type `tuple`"),
     "a tuple of 2**60 elements as a key": (b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", "`tuple`"),
     "a huge number as a key": (b"\x80\x02}\x8a\x09" + b"\x01" * 9 + b"K\x01s.", "huge number"),
+    "a huge memo index": (b"K\x01p%d\n." % (2**61 - 1), "numbers its values strangely"),
+    "a negative memo index": (b"K\x01p-1\n.", "numbers its values strangely"),
+    "a memory full of sets": (b"\x80\x04" + b"\x8f" * 10**6 + b".", "than 162,500 instructions"),
     "copies of copies": (
         b"\x80\x02X\xe8\x03\x00\x00" + b"x" * 1000 + b"q\x00"
         b"c_codecs\nencode\nq\x01" + b"h\x01h\x00\x85R" * 1000 + b".",
@@ -175,7 +178,8 @@ def test_an_array_larger_than_its_content(file):
 
 
 @pytest.mark.parametrize("nest", [b"]", b"(", b"}K\x00", b"\x85", b"\x8f"], ids=ascii)
-def test_deep_nesting_ends(file, nest):
+def test_deep_nesting_ends(file, nest, monkeypatch):
+    monkeypatch.setattr(unpickling, "FREE_OPERATIONS", 10**6)
     depth = 200_000
     content = b"\x80\x04)" + nest * depth
     close = {b"]": b"a", b"(": b"t", b"}K\x00": b"s", b"\x85": b"", b"\x8f": b"0"}[nest]

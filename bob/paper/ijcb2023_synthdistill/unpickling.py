@@ -20,9 +20,13 @@ from .errors import SynthDistillError
 Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 """What a pickle may ask for: ``(module, name)`` to a function without effects."""
 
+FREE_OPERATIONS = 100_000
+BYTES_PER_OPERATION = 16
 MAX_OPERATIONS = 5_000_000
-"""Instructions of one pickle. A published generator has about 30,000, a benchmark 500,000: more
-only serve to fill the memory, with up to 216 bytes (an empty set) for each byte of the file."""
+"""How many instructions a pickle may have: some, and more if the file is large, up to a maximum.
+
+A published generator has one for 10,000 bytes, a benchmark of small images one for 500. Many on few
+bytes only serve to fill the memory: an empty set is one byte in the file and 216 here."""
 
 
 class Global:
@@ -69,7 +73,7 @@ _PLAIN_OPERATIONS = (  # noqa: SIM905 - fifty quoted names are harder to read
     "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING "
     "BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE "
     "SHORT_BINUNICODE BINUNICODE8 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST "
-    "EMPTY_DICT EMPTY_SET MARK POP POP_MARK DUP GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT "
+    "EMPTY_DICT EMPTY_SET MARK POP POP_MARK DUP GET BINGET LONG_BINGET BINPUT LONG_BINPUT "
     "MEMOIZE PROTO GLOBAL STACK_GLOBAL"
 ).split()
 
@@ -97,6 +101,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         for name in _PLAIN_OPERATIONS
     }
 
+    memo: dict[int, Any]
     pop_mark: Callable[[], list[Any]]
 
     def __init__(
@@ -114,6 +119,8 @@ class RestrictedUnpickler(pickle._Unpickler):
         position = stream.tell()
         self._size = stream.seek(0, io.SEEK_END)
         stream.seek(position)
+        large = FREE_OPERATIONS + self._size // BYTES_PER_OPERATION
+        self._max_operations = min(large, MAX_OPERATIONS)
         # calls may copy what they are given: in total no more than a few times the file
         self._copies_left = 4 * self._size + 65536
 
@@ -125,7 +132,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         self.read = self._read
         self.readline = self._stream.readline
         self.proto = 0
-        for _ in range(MAX_OPERATIONS):
+        for _ in range(self._max_operations):
             operation = self._read(1)[0]
             if operation == pickle.STOP[0]:
                 return self.stack.pop()
@@ -133,7 +140,7 @@ class RestrictedUnpickler(pickle._Unpickler):
             if method is None:
                 raise _DamagedError(f"the byte 0x{operation:02x} is no instruction of such a file")
             method(self)
-        raise _RefusedError(f"has more than {MAX_OPERATIONS:,} instructions")
+        raise _RefusedError(f"has more than {self._max_operations:,} instructions")
 
     def _read(self, length: int) -> bytes:
         if length > io.DEFAULT_BUFFER_SIZE:
@@ -175,6 +182,12 @@ class RestrictedUnpickler(pickle._Unpickler):
                 self._copies_left -= len(argument)
         if self._copies_left < 0:
             raise _RefusedError("copies its content again and again")
+
+    def _load_put(self) -> None:
+        index = int(self.readline())
+        if not 0 <= index < 2**32:  # larger ones can be made to share one hash
+            raise _RefusedError("numbers its values strangely")
+        self.memo[index] = self.stack[-1]
 
     def _load_frame(self) -> None:
         # frames only help to read ahead; that what they announce is there is checked all the same
@@ -249,6 +262,7 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     for _operation, _method in {
         pickle.FRAME: _load_frame,
+        pickle.PUT: _load_put,
         pickle.BYTEARRAY8: _load_bytearray,
         pickle.BINPERSID: _load_persistent,
         pickle.REDUCE: _load_call,
