@@ -102,7 +102,7 @@ def count_features(backbone: nn.Module, name: str) -> int:
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 2:
         raise SynthDistillError(
             f"{name} gives {shape} for two faces, one vector for each was expected. "
-            f"{reason(error)}. Choose another model."
+            "Choose another model."
         )
     return features.shape[1]
 
