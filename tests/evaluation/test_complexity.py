@@ -1,0 +1,78 @@
+import time
+
+import pytest
+import torch
+
+from bob.paper.ijcb2023_synthdistill.evaluation.complexity import (
+    count_multiply_adds,
+    count_parameters,
+    measure_complexity,
+    measure_seconds,
+)
+from bob.paper.ijcb2023_synthdistill.recognition.iresnet import LAYERS, IResNet
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("tinyfar-a", 126.8), ("tinyfar-b", 75.5), ("tinyfar-c", 38.2)]
+)
+def test_students_cost_what_is_published(name, millions):
+    assert round(count_multiply_adds(create_student(name, "random")) / 1e6, 1) == millions
+
+
+def test_teacher_costs_what_is_published():
+    with torch.device("meta"):
+        teacher = IResNet(LAYERS["iresnet100"])
+    assert round(count_multiply_adds(teacher) / 1e9, 1) == 12.1
+
+
+def test_counts_by_hand():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 3, stride=2, padding=1, groups=3, bias=True),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(24, 5),
+    )
+    assert count_multiply_adds(network) == 6 * 56 * 56 * 9 + 24 * 5
+    assert count_multiply_adds(network, size=8) == 6 * 4 * 4 * 9 + 24 * 5
+    assert count_parameters(network) == 6 * 9 + 6 + 12 + 24 * 5 + 5
+
+
+class Slow(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 2)
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append((tuple(x.shape), torch.get_num_threads(), self.training))
+        time.sleep(0.3 if len(self.calls) in (1, 4) else 0.005)
+        return x
+
+
+def test_times_the_median_of_one_thread_and_one_image():
+    network = Slow()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seconds = measure_seconds(network, repeats=5, warm_up=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert 0.005 <= seconds < 0.1
+    assert network.calls == [((1, 3, 112, 112), 1, False)] * 6
+    assert network.training
+
+
+def test_measures_what_is_asked_for(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Conv2d(3, 2, 1)).train()
+    network[1].eval()
+    (tmp_path / "x").write_bytes(b"123")
+    complexity = measure_complexity(network, tmp_path / "x")
+    assert (complexity.parameters, complexity.multiply_adds) == (8, 3 * 2 * 112 * 112)
+    assert (complexity.file_size, complexity.seconds) == (3, None)
+    complexity = measure_complexity(network, timed=True)
+    assert complexity.file_size is None
+    assert complexity.seconds > 0
+    assert [m.training for m in network.modules()] == [True, True, False]
