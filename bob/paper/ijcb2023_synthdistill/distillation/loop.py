@@ -201,9 +201,7 @@ class Run:
         sums = torch.zeros(2, dtype=torch.float64, device=self.sums.device)
         for batch in range(batches):
             draws = self._draws(f"validation {epoch}", batch)
-            z = draws.normal("z", self.method.generator.z_dim, self.rows)
-            w = self.method.mapping(z)
-            _, errors, cosines = self.method.evaluate(w, "fresh", draws, self.rows)
+            errors, cosines = self.method.validate(draws, self.rows)
             sums += torch.stack([errors.sum(), cosines.sum()]).to(sums)
         means = self._reduce(sums) / (batches * size)
         return means[0].item(), means[1].item()
@@ -222,6 +220,7 @@ class Run:
                     "sums": sums,
                     "rows": self.progress.rows,
                     "student": self.method.student.state_dict(),
+                    "method": self.method.state_dict(),
                     "optimizer": self.method.optimizer.state_dict(),
                     "scheduler": self.method.scheduler.state_dict()
                     if self.method.scheduler is not None
@@ -237,6 +236,7 @@ class Run:
         if state is None:
             return
         self.method.student.load_state_dict(state["student"])
+        self.method.load_state_dict(state["method"])
         self.method.optimizer.load_state_dict(state["optimizer"])
         if self.method.scheduler is not None and state["scheduler"] is not None:
             self.method.scheduler.load_state_dict(state["scheduler"])
@@ -254,7 +254,9 @@ class Run:
         """Write what others use: the student, the log, the pictures, TensorBoard's events."""
         from ..recognition.student import save_student
 
-        fresh, resampled = self._samples()
+        self.method.student.eval()
+        draws = Draws(self.options.seed, "samples", 0, SAMPLE_IMAGES, self.fabric.device)
+        fresh, resampled = self.method.samples(draws, range(SAMPLE_IMAGES))
         if not self.fabric.is_global_zero:
             return
         student = self.method.student.module
@@ -268,19 +270,6 @@ class Run:
         self.folder.write_log(self.progress.rows)
         draw_samples(self.folder.samples, *fresh, *resampled)
         self._write_events()
-
-    @torch.no_grad()
-    def _samples(self) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-        """Generate the faces of the sample picture: always the same fresh ones."""
-        method, rows = self.method, range(SAMPLE_IMAGES)
-        method.student.eval()
-        draws = Draws(self.options.seed, "samples", 0, SAMPLE_IMAGES, self.fabric.device)
-        z = draws.normal("z", method.generator.z_dim, rows)
-        w = method.mapping(z)
-        fresh, _, similarity = method.evaluate(w, "fresh", draws, rows)
-        w = method.resample(z, w, similarity, draws, rows)
-        resampled, _, similarity_after = method.evaluate(w, "resampled", draws, rows)
-        return (fresh, similarity), (resampled, similarity_after)
 
     def _write_events(self) -> None:
         """Write TensorBoard's events for the epochs that its folder does not have yet."""

@@ -194,11 +194,37 @@ class Distillation:
             torch.cat([result.similarity for result in results]),
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint must hold besides student, optimizer and schedule: nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what :py:meth:`state_dict` gave."""
+
     def _parts(self, count: int) -> Iterator[tuple[slice, bool]]:
         """Divide ``count`` rows into micro-batches; say which is the last."""
         size = self.micro_batch_size or count
         for start in range(0, count, size):
             yield slice(start, min(start + size, count)), start + size >= count
+
+    @torch.no_grad()
+    def validate(self, draws: Draws, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compare student and teacher on fresh images: squared errors and cosines, ``[b]`` each."""
+        z = draws.normal("z", self.generator.z_dim, rows)
+        _, errors, similarities = self.evaluate(self.mapping(z), "fresh", draws, rows)
+        return errors, similarities
+
+    @torch.no_grad()
+    def samples(
+        self, draws: Draws, rows: range
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Give fresh and re-sampled faces ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
+        z = draws.normal("z", self.generator.z_dim, rows)
+        w = self.mapping(z)
+        fresh, _, similarity = self.evaluate(w, "fresh", draws, rows)
+        w = self.resample(z, w, similarity, draws, rows)
+        resampled, _, similarity_after = self.evaluate(w, "resampled", draws, rows)
+        return (fresh, similarity), (resampled, similarity_after)
 
     @torch.no_grad()
     def evaluate(

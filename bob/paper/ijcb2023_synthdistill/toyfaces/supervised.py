@@ -1,0 +1,122 @@
+"""Training on labelled renderings: the miniature of training on real faces with identities."""
+
+import math
+from typing import Any
+
+import numpy
+import torch
+from lightning_fabric import Fabric
+
+from ..distillation.build import create_optimizer, create_student
+from ..distillation.draws import Draws
+from ..distillation.options import Options
+from ..distillation.step import Distillation, StepResult
+from ..errors import SynthDistillError
+from ..recognition.arcface import ArcFace
+from .conditions import CONDITION_NAMES, conditions_from_uniform
+from .identities import sample_identities
+from .renderer import render
+
+
+class LabelledRenderings(Distillation):
+    """Train a student on drawn faces of known people, with the ArcFace loss and no teacher.
+
+    An iteration has two batches of renderings, so that a run sees as many images and does as many
+    updates as a distillation of the same options. In the log, the cosine is that of an embedding
+    and its identity's centre, and there is no validation error.
+
+    Parameters
+    ----------
+    options
+        The run. Generator, teacher, sampling and loss are not used.
+    fabric
+        One device: the identities' centres are not shared between processes.
+    identities
+        People in the training set.
+    seed
+        Of the people: none of the benchmarks has them.
+    kind
+        Conditions of the photographs, a name of ``toyfaces.conditions``.
+    margin, scale
+        Of the ArcFace loss.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        fabric: Fabric,
+        *,
+        identities: int = 2000,
+        seed: int = 7,
+        kind: str = "mixed",
+        margin: float = 0.3,
+        scale: float = 32.0,
+    ) -> None:
+        if fabric.world_size > 1:
+            raise SynthDistillError("training on labelled renderings takes one device")
+        self.people = sample_identities(identities, numpy.random.default_rng([20230824, seed]))
+        self.kind = kind
+        student = create_student(options)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            head = ArcFace(identities, margin=margin, scale=scale)
+        self.head = head.to(fabric.device)
+        optimizer, scheduler = create_optimizer(
+            options, [*student.parameters(), *self.head.parameters()]
+        )
+        wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
+        super().__init__(fabric, None, None, wrapped, wrapped_optimizer, None, None)  # type: ignore[arg-type]
+        self.scheduler = scheduler
+
+    def iteration(self, draws: Draws, rows: range) -> tuple[StepResult, StepResult]:
+        """Do two updates, each on a batch of renderings."""
+        first, second = (self._update(name, draws, rows) for name in ("first", "second"))
+        return first, second
+
+    def _draw(self, name: str, draws: Draws, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+        """Render a batch: faces ``[b, 3, 112, 112]`` and the numbers of the people ``[b]``."""
+        normal = draws.normal(name, 1 + len(CONDITION_NAMES), rows).cpu().double()
+        # the normal distribution function makes uniform numbers of them
+        uniform = torch.special.ndtr(normal).clamp(max=1 - 1e-12).numpy()
+        labels = torch.from_numpy((uniform[:, 0] * len(self.people)).astype(numpy.int64))
+        faces = render(self.people[labels], conditions_from_uniform(uniform[:, 1:], self.kind))
+        return faces.to(self.fabric.device), labels.to(self.fabric.device)
+
+    def _update(self, name: str, draws: Draws, rows: range) -> StepResult:
+        faces, labels = self._draw(name, draws, rows)
+        embeddings = self.student(faces)
+        loss = self.head(embeddings, labels)
+        self.fabric.backward(loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return StepResult(loss.detach(), self._similarity(embeddings, labels))
+
+    @torch.no_grad()
+    def _similarity(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.head.cosines(embeddings).gather(1, labels[:, None])[:, 0]
+
+    @torch.no_grad()
+    def validate(self, draws: Draws, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give no error (there is no teacher) and the cosines with the centres, ``[b]`` each."""
+        faces, labels = self._draw("fresh", draws, rows)
+        similarity = self._similarity(self.student(faces), labels)
+        return torch.full_like(similarity, math.nan), similarity
+
+    @torch.no_grad()
+    def samples(
+        self, draws: Draws, rows: range
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Give two batches of renderings ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
+        batches = []
+        for name in ("first", "second"):
+            faces, labels = self._draw(name, draws, rows)
+            batches.append((faces, self._similarity(self.student(faces), labels)))
+        return batches[0], batches[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the centres, which a resumed run goes on with."""
+        return {"head": self.head.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the centres of a run that is resumed."""
+        self.head.load_state_dict(state["head"])

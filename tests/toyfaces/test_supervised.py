@@ -1,0 +1,48 @@
+"""Training on labelled renderings: a run like any other, that learns and resumes."""
+
+import csv
+from functools import partial
+
+import torch
+
+from bob.paper.ijcb2023_synthdistill.distillation.build import create_fabric
+from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
+from bob.paper.ijcb2023_synthdistill.distillation.loop import train
+from bob.paper.ijcb2023_synthdistill.distillation.options import Options
+from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
+from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
+from bob.paper.ijcb2023_synthdistill.toyfaces.supervised import LabelledRenderings
+
+OPTIONS = Options(
+    student="test_efficientnet",
+    initialisation="random",
+    method=partial(LabelledRenderings, identities=6, margin=0.0, scale=8.0),
+    epochs=2,
+    images_per_epoch=128,
+    batch_size=16,
+    validation_images=16,
+    device="cpu",
+)
+
+
+def test_a_run_learns_and_leaves_a_student(tmp_path):
+    train(OPTIONS, tmp_path, Stop())
+    with (tmp_path / "log.csv").open() as stream:
+        first, last = csv.DictReader(stream)
+    assert float(last["loss_fresh"]) < float(first["loss_fresh"])
+    assert first["validation_mse"] == "nan"
+    student = load_student(tmp_path / "student.safetensors")
+    assert student(torch.zeros(1, 3, 112, 112)).shape == (1, 512)
+    assert (tmp_path / "samples.png").exists()
+
+
+def test_labels_are_the_people_who_are_drawn():
+    method = LabelledRenderings(OPTIONS, create_fabric(OPTIONS), identities=6)
+    draws = Draws(1, "train", 0, 8, "cpu")
+    faces, labels = method._draw("first", draws, range(8))
+    assert faces.shape == (8, 3, 112, 112)
+    assert set(labels.tolist()) <= set(range(6))
+    part, part_labels = method._draw("first", draws, range(4, 8))
+    assert torch.equal(part_labels, labels[4:])
+    assert torch.equal(part, faces[4:])
+    assert not torch.equal(faces, method._draw("second", draws, range(8))[0])
