@@ -3,10 +3,15 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+
+if TYPE_CHECKING:
+    from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec
+    from bob.paper.ijcb2023_synthdistill.evaluation.network import Kind
 
 
 @click.command(
@@ -105,7 +110,12 @@ def evaluate(
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("bob.paper.ijcb2023_synthdistill").setLevel(logging.INFO)
     models: dict[str, chain.ModelSpec] = {}
-    for kind, given in (("student", students), ("teacher", teachers), ("network", networks)):
+    groups: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+        ("student", students),
+        ("teacher", teachers),
+        ("network", networks),
+    )
+    for kind, given in groups:
         for text in given:
             name, spec = _parse(kind, text)
             if name in models:
@@ -133,7 +143,7 @@ def evaluate(
         click.echo(f"{evaluation.scores} ({note})")
 
 
-def _parse(kind: str, text: str):  # noqa: ANN202 - ModelSpec is imported late
+def _parse(kind: "Kind", text: str) -> "tuple[str, ModelSpec]":
     """Read ``[NAME=]SOURCE``; give the name and the model."""
     from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec
 

@@ -168,9 +168,9 @@ def test_clients_by_name(tmp_path):
         assert client is None
     with chain.open_client("threads") as client:
         assert client == "threads"
-    with pytest.raises(SynthDistillError, match="cannot start the dask client no-such-client"):
-        with chain.open_client("no-such-client"):
-            pass
+    words = "cannot start the dask client no-such-client"
+    with pytest.raises(SynthDistillError, match=words), chain.open_client("no-such-client"):
+        pass
     (tmp_path / "own.py").write_text("dask_client = 'sync'\n")
     with chain.open_client(str(tmp_path / "own.py")) as client:
         assert client == "sync"

@@ -137,7 +137,7 @@ def evaluate(
             # what was asked for tonight goes on without it; the words come at the end
             logger.debug("%s on %s failed", model, database, exc_info=True)
             message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-            logger.error("%s on %s failed: %s", model, database, message)  # noqa: TRY400
+            logger.error("%s on %s failed: %s", model, database, message)
             failures.append(f"{model} on {database}: {message}")
             continue
         logger.info("%s on %s: %.1f s", model, database, seconds)
