@@ -62,9 +62,17 @@ def crop(images: torch.Tensor) -> torch.Tensor:
         antialias), as the published training does.
     """
     top, left, side = crop_box(images.shape[-1])
-    window = images[:, :, top : top + side, left : left + side].clamp(-1.0, 1.0)
+    return resize(images[:, :, top : top + side, left : left + side])
+
+
+def resize(windows: torch.Tensor) -> torch.Tensor:
+    """Clamp and resize windows ``[B, 3, H, W]``, which were cut already, to faces."""
     return F.interpolate(
-        window, size=(FACE_SIZE, FACE_SIZE), mode="bilinear", align_corners=False, antialias=False
+        windows.clamp(-1.0, 1.0),
+        size=(FACE_SIZE, FACE_SIZE),
+        mode="bilinear",
+        align_corners=False,
+        antialias=False,
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from ..errors import SynthDistillError
 from ..files import sha256
 from ..user_defaults import require_path
+from .fast import FrozenNetworks, prepare_student
 from .losses import create_loss
 from .options import Options
 from .sampling import create_sampling
@@ -21,8 +22,6 @@ from .step import Clock, Distillation, no_clock
 
 GENERATOR_KEY = "bob.paper.ijcb2023_synthdistill.generator"
 TEACHER_KEY = "bob.paper.ijcb2023_synthdistill.teacher"
-
-FROZEN_TYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
 
 def find_files(options: Options) -> Options:
@@ -89,7 +88,9 @@ def create_optimizer(
     """Make the optimizer and its schedule, by default the paper's."""
     from functools import partial
 
-    make_optimizer = options.optimizer or partial(torch.optim.Adam, lr=1e-3)
+    parameters = list(parameters)
+    fused = not options.plain and all(p.device.type in ("cpu", "cuda") for p in parameters)
+    make_optimizer = options.optimizer or partial(torch.optim.Adam, lr=1e-3, fused=fused)
     make_scheduler = options.scheduler or partial(
         torch.optim.lr_scheduler.StepLR, step_size=10, gamma=0.5
     )
@@ -151,12 +152,16 @@ def assemble(
         from .batchnorm import synchronise
 
         student = synchronise(student)
+    networks = FrozenNetworks.prepare(
+        generator.to(fabric.device).eval(), teacher.to(fabric.device).eval(), options
+    )
+    student = prepare_student(student, options)
     optimizer, scheduler = create_optimizer(options, student.parameters())
     wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
     method = Distillation(
         fabric,
-        _on_device(generator, fabric, options.precision),
-        _on_device(teacher, fabric, options.precision),
+        networks.generator,
+        networks.teacher,
         wrapped,
         wrapped_optimizer,
         create_sampling(options.sampling, options.resampling_coefficient),
@@ -164,6 +169,7 @@ def assemble(
         truncation_psi=options.truncation_psi,
         noise_mode=options.noise_mode,
         micro_batch_size=options.micro_batch_size,
+        crop=networks.crop,
         clock=clock,
     )
     method.scheduler = scheduler
@@ -221,16 +227,3 @@ def _revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip()
-
-
-def _on_device(network: nn.Module, fabric: Fabric, precision: str) -> nn.Module:
-    """Put a frozen network on the device, in the precision that was asked for."""
-    network = network.to(fabric.device).eval()
-    if precision in ("bf16", "16") or (precision == "32" and hasattr(network, "set_precision")):
-        set_precision = getattr(network, "set_precision", None)
-        if set_precision is None:
-            raise SynthDistillError(
-                f"{type(network).__name__} has no reduced precision: use --precision 32"
-            )
-        set_precision(FROZEN_TYPES[precision])
-    return network

@@ -18,6 +18,9 @@ from .sampling import FreshBatch, Sampling
 Clock = Callable[[str], contextlib.AbstractContextManager]
 """Marks the phases of an iteration by their names; the benchmark's measures them."""
 
+Crop = Callable[[torch.Tensor], torch.Tensor]
+"""From images, or the part of them that a fast generator gives, to faces ``[b, 3, 112, 112]``."""
+
 
 def no_clock(phase: str) -> contextlib.AbstractContextManager:  # noqa: ARG001
     """Measure nothing."""
@@ -66,6 +69,8 @@ class Distillation:
     micro_batch_size
         Images that are generated, embedded and differentiated at a time; the gradients of a batch
         are summed over its micro-batches. None takes the whole batch at once, as the paper does.
+    crop
+        Makes faces of what the generator gives.
     clock
         Marks the phases.
     """
@@ -83,6 +88,7 @@ class Distillation:
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
         micro_batch_size: int | None = None,
+        crop: Crop = faces.crop,
         clock: Clock = no_clock,
     ) -> None:
         self.fabric = fabric
@@ -95,6 +101,7 @@ class Distillation:
         self.truncation_psi = truncation_psi
         self.noise_mode = noise_mode
         self.micro_batch_size = micro_batch_size
+        self.crop = crop
         self.clock = clock
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
@@ -150,7 +157,7 @@ class Distillation:
                 ws, noise_mode=self.noise_mode, noise=draws.noise(name, rows)
             )
         with self.clock("crop"):
-            return faces.crop(images.float())
+            return self.crop(images.float())
 
     def step(self, w: torch.Tensor, name: str, draws: Draws, rows: range) -> StepResult:
         """Update the student once, on the faces of w.

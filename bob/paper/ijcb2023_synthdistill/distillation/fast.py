@@ -1,0 +1,102 @@
+"""Which form of the networks a training uses: the fast ones, or those that are written as read.
+
+The fast forms know the plain StyleGAN2 and IResNet only. Anything else, such as a teacher of the
+user's own, is used as it is; it may offer ``set_precision(dtype)``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .. import faces
+from ..errors import SynthDistillError
+from .options import Options
+from .step import Crop
+
+FROZEN_TYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+"""What ``--precision`` means for generator and teacher; ``auto`` is not here: see the options."""
+
+
+@dataclass(frozen=True)
+class FrozenNetworks:
+    """Generator and teacher in the form in which the training uses them.
+
+    Parameters
+    ----------
+    generator
+        Gives images, or a part of each.
+    teacher
+        Gives embeddings of faces.
+    crop
+        Makes faces of what the generator gives.
+    """
+
+    generator: nn.Module
+    teacher: nn.Module
+    crop: Crop
+
+    @classmethod
+    def prepare(
+        cls, generator: nn.Module, teacher: nn.Module, options: Options
+    ) -> "FrozenNetworks":
+        """Choose the forms that the options ask for.
+
+        Parameters
+        ----------
+        generator, teacher
+            Plain, on the device.
+        options
+            Its ``plain``, ``precision`` and ``compile`` count.
+
+        Raises
+        ------
+        SynthDistillError
+            A network cannot compute in the precision that was asked for.
+        """
+        dtype = FROZEN_TYPES.get(options.precision)
+        if options.plain:
+            return cls(_in_type(generator, dtype), _in_type(teacher, dtype), faces.crop)
+        from ..generators.fast import FastGenerator, accelerate_generator
+        from ..recognition.fast import FastTeacher, accelerate_teacher
+
+        fast_generator = accelerate_generator(generator, dtype)
+        fast_teacher = accelerate_teacher(teacher, dtype)
+        crop = faces.crop
+        if isinstance(fast_generator, FastGenerator):
+            crop = faces.resize
+        else:
+            fast_generator = _in_type(generator, dtype)
+        if not isinstance(fast_teacher, FastTeacher):
+            fast_teacher = _in_type(teacher, dtype)
+        elif options.compile:
+            fast_teacher.compile()
+        return cls(fast_generator, fast_teacher, crop)
+
+
+def prepare_student(student: nn.Module, options: Options) -> nn.Module:
+    """Lay the student's convolutions out as the device likes them, and compile it if asked for."""
+    if options.plain:
+        return student
+    student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.compile:
+        # in place, so that the names of its parameters stay
+        student.compile()
+    return student
+
+
+def _in_type(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """Let a network that has no fast form compute in a type."""
+    from ..generators.stylegan2 import Generator
+
+    if dtype is None:
+        return network
+    if isinstance(network, Generator):
+        network.half_in(0 if dtype == torch.float32 else network.num_ws, dtype)
+    elif hasattr(network, "set_precision"):
+        network.set_precision(dtype)
+    elif dtype != torch.float32:
+        raise SynthDistillError(
+            f"{type(network).__name__} has no reduced precision here: use --precision 32"
+        )
+    return network
