@@ -48,10 +48,10 @@ def read_scores(path: Path | str, database: HasPairs) -> "pandas.DataFrame":
     """
     path = Path(path)
     scores = _read(path)
+    _check_database(path, database, scores)
     pairs = database.pairs()
     keys = _keys(scores[_PROBE], scores[_REFERENCE])
     wanted = _keys(pairs["left"], pairs["right"])
-    _check_database(path, database, scores)
     distinct, known = set(keys), set(wanted)
     missing = [key for key in dict.fromkeys(wanted) if key not in distinct]
     extra = [key for key in dict.fromkeys(keys) if key not in known]

@@ -127,7 +127,15 @@ def draw(name: str, seed: int = SEED, pairs_per_fold: int = PAIRS_PER_FOLD) -> M
                 (one, two, genuine, fold)
                 for one, two in zip(left.tolist(), right_image.tolist(), strict=True)
             ]
-    return Miniature(photographs, torch.cat(identities), torch.cat(conditions), pairs)
+    # few photographs are in no pair; with few pairs many are
+    used = sorted({image for pair in pairs for image in pair[:2]})
+    index = {image: position for position, image in enumerate(used)}
+    return Miniature(
+        [photographs[image] for image in used],
+        torch.cat(identities)[used],
+        torch.cat(conditions)[used],
+        [(index[left], index[right], genuine, fold) for left, right, genuine, fold in pairs],
+    )
 
 
 @functools.cache

@@ -1,0 +1,71 @@
+"""Small benchmarks of random images, in every form."""
+
+import io
+
+import numpy
+import pytest
+from PIL import Image
+
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+
+
+def encode(seed, size=112, kind="PNG"):
+    """Encode a random image."""
+    rng = numpy.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (8, 8, 3), dtype=numpy.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).resize((size, size)).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Forty encoded images, all different."""
+    return [encode(seed) for seed in range(40)]
+
+
+@pytest.fixture(scope="session")
+def labels():
+    """Labels of twenty pairs in ten folds: genuine, impostor, ..."""
+    return [True, False] * 10
+
+
+@pytest.fixture(scope="session")
+def encode_image():
+    """Give the function that encodes a random image."""
+    return encode
+
+
+@pytest.fixture
+def lfw_folder(tmp_path, encode_image):
+    """An aligned folder in LFW's form: ten persons of three images, twenty pairs."""
+    folder = tmp_path / "data"
+    lines = ["10\t1"]
+    for person in range(1, 11):
+        name = f"Anné van der Berg {person}" if person % 2 else f"Bob_{person}"
+        other = f"Anné van der Berg {person + 1}" if (person + 1) % 2 else f"Bob_{person + 1}"
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(1, 4):
+            content = encode_image(person * 10 + number)
+            (folder / "images" / name / f"{name}_{number:04d}.png").write_bytes(content)
+        # image 2 of a person is a right image here and, below, a left one
+        lines += [f"{name}\t1\t2", f"{name}\t2\t{other if person < 10 else 'Bob_2'}\t2"]
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def refusal():
+    """Give a function that calls another one: its words if it refuses, nothing if it succeeds.
+
+    Any other exception is a failure of the test.
+    """
+
+    def call(function):
+        try:
+            function()
+        except SynthDistillError as error:
+            return error.message
+        return ""
+
+    return call

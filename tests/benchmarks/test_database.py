@@ -1,0 +1,182 @@
+"""The Bob database through Bob's own machinery, from images to the accuracy."""
+
+import pickle
+import re
+
+import numpy
+import pandas
+import pytest
+from bob.bio.base.algorithm import Distance
+from bob.bio.base.pipelines import PipelineSimple, execute_pipeline_simple
+from bob.bio.base.script import commands
+from bob.pipelines import wrap
+from click.testing import CliRunner
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import make_pipeline
+
+from bob.paper.ijcb2023_synthdistill import faces
+from bob.paper.ijcb2023_synthdistill.benchmarks import load_database
+from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import BENCHMARKS
+from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
+from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES, PairDatabase
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import decode
+from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+
+
+def embed(image):
+    """Stand in for a network: some pixels."""
+    return image.astype(float).ravel()[::97] - 128.0
+
+
+class Pixels(TransformerMixin, BaseEstimator):
+    def fit(self, samples, y=None):
+        return self
+
+    def transform(self, images):
+        return [embed(image) for image in images]
+
+    def _more_tags(self):
+        return {"requires_fit": False, "stateless": True}
+
+
+def run(database, folder, checkpoint=False, client=None):
+    pipeline = PipelineSimple(make_pipeline(wrap(["sample"], Pixels())), Distance())
+    execute_pipeline_simple(
+        pipeline,
+        database,
+        client,
+        ["dev"],
+        str(folder),
+        write_metadata_scores=True,
+        checkpoint=checkpoint,
+        dask_n_partitions=3,
+        dask_partition_size=None,
+        dask_n_workers=None,
+    )
+    return folder / "scores-dev.csv"
+
+
+@pytest.fixture
+def triangle(tmp_path, images):
+    """A .bin with repeated, reversed and contradictory pairs, and images on both sides."""
+    chosen = [(k % 5, (k + 1) % 5) for k in range(20)]
+    chosen[5:9] = [(0, 1), (1, 0), (3, 3), (2, 2)]
+    genuine = [True, False] * 10
+    path = tmp_path / "lfw.bin"
+    write_bin(path, [images[image] for pair in chosen for image in pair], genuine)
+    return path, chosen, genuine
+
+
+@pytest.mark.parametrize("how", ["memory", "checkpoint", "dask"])
+def test_every_pair_gets_its_score(tmp_path, triangle, images, how):
+    path, chosen, genuine = triangle
+    database = PairDatabase("lfw", path, pairs=20)
+    client = "single-threaded" if how == "dask" else None
+    scores_path = run(database, tmp_path / "out", how == "checkpoint", client)
+    scores = read_scores(scores_path, database)
+    embeddings = [embed(decode(image, aligned=True)) for image in images]
+    units = [embedding / numpy.linalg.norm(embedding) for embedding in embeddings]
+    expected = [units[left] @ units[right] - 1 for left, right in chosen]
+    assert scores["score"].tolist() == pytest.approx(expected, abs=1e-12)
+    assert scores["genuine"].tolist() == genuine
+    assert scores["fold"].tolist() == [k // 2 for k in range(20)]
+    # Bob's own tools take the same pairs for genuine; a repeated pair is one row
+    rows = pandas.read_csv(scores_path, dtype=str)
+    known = {frozenset(row[:2]): row[2] for row in scores[["left", "right", "genuine"]].to_numpy()}
+    for row in rows.itertuples():
+        same = row.probe_subject_id == row.bio_ref_subject_id
+        assert same == known[frozenset((row.probe_template_id, row.bio_ref_template_id))]
+    assert len(rows) == len(known) < 20
+
+
+def test_folder_with_spaces(tmp_path, lfw_folder):
+    database = PairDatabase("lfw", lfw_folder, pairs=20)
+    scores = read_scores(run(database, tmp_path / "out", checkpoint=True), database)
+    assert len(scores) == 20
+    assert scores["left"][0] == "lfw/Anné van der Berg 1/Anné van der Berg 1_0001"
+
+
+def test_metadata(triangle, lfw_folder):
+    database = PairDatabase("lfw", lfw_folder, pairs=20)
+    everything = database.references() + database.probes()
+    assert len({sample_set.template_id for sample_set in everything}) == 20
+    first = next(s for s in everything if s.template_id.endswith("Berg 1_0002"))
+    assert (first.fold, first.label) == ("0", "genuine+impostor")
+    assert first.samples[0].data.shape == (3, 112, 112)
+    assert first.samples[0].data.dtype == numpy.uint8
+    assert first.samples[0].annotations is None
+    assert database.fixed_positions == ALIGNED_EYES
+    assert database.groups() == ["dev"]
+    assert database.references(group="eval") == database.probes("eval") == []
+    assert database.background_model_samples() == []
+    assert len(database.all_samples()) == 20
+    assert len({sample.key for sample_set in everything for sample in sample_set}) == len(
+        everything
+    )
+
+
+def test_keys_differ_on_both_sides(triangle):
+    database = PairDatabase("lfw", triangle[0], pairs=20)
+    keys = [s.samples[0].key for s in database.references() + database.probes()]
+    assert len(set(keys)) == len(keys)
+    assert any(key.endswith("~probe") for key in keys)
+    assert not any(".." in key or key.startswith("/") for key in keys)
+
+
+def test_aligned_eyes_are_those_of_faces():
+    assert ALIGNED_EYES == {"reye": faces.LEFT_EYE, "leye": faces.RIGHT_EYE}
+
+
+def test_samples_travel(triangle):
+    database = PairDatabase("lfw", triangle[0], pairs=20)
+    references = database.references()
+    content = pickle.dumps(references)
+    assert len(content) < 4000
+    for sample_set, other in zip(references, pickle.loads(content), strict=True):
+        assert (sample_set.samples[0].data == other.samples[0].data).all()
+    assert pickle.loads(pickle.dumps(database)).pairs().equals(database.pairs())
+
+
+def test_nothing_is_opened_at_construction():
+    for name in BENCHMARKS:
+        assert str(load_database(name)) == f"PairDatabase('{name}')"
+    assert "none" in str(PairDatabase("lfw", "/none/such"))
+    with pytest.raises(
+        SynthDistillError, match=re.escape("bob config set bob.bio.face.lfw.directory")
+    ):
+        load_database("lfw").references()
+    with pytest.raises(SynthDistillError, match="Choose one of"):
+        load_database("lfw2")
+
+
+def test_unreadable_images_are_named_and_counted(tmp_path, lfw_folder, encode_image):
+    (lfw_folder / "images/Bob_2/Bob_2_0001.png").write_bytes(b"no image")
+    (lfw_folder / "images/Bob_4/Bob_4_0002.png").write_bytes(encode_image(1, size=96))
+    database = PairDatabase("lfw", lfw_folder, pairs=20)
+    with pytest.raises(SynthDistillError, match=r"2 of 20 images of LFW cannot be used.*Bob_\d"):
+        run(database, tmp_path / "out")
+    assert not (tmp_path / "out/scores-dev.csv").exists()
+    with pytest.raises(SynthDistillError, match="2 of 20 images"):
+        database.check()
+
+
+def test_bobs_commands_read_our_scores(tmp_path, triangle):
+    scores = run(PairDatabase("lfw", triangle[0], pairs=20), tmp_path / "out")
+    result = CliRunner().invoke(commands.metrics, [str(scores)])
+    assert result.exit_code == 0, result.output
+    assert "False Match Rate" in result.output
+    plot = tmp_path / "roc.pdf"
+    result = CliRunner().invoke(commands.roc, [str(scores), "-o", str(plot)])
+    assert result.exit_code == 0, result.output
+    assert plot.stat().st_size > 1000
+
+
+def test_entry_points():
+    from importlib.metadata import entry_points
+
+    for name in BENCHMARKS:
+        (database,) = entry_points(group="bob.bio.database", name=name)
+        assert database.load().name == name
+        (module,) = entry_points(group="bob.bio.config", name=name)
+        assert module.load().database.name == name

@@ -1,0 +1,115 @@
+"""Decoding: formats, sizes, colours, and images that are none."""
+
+import io
+import struct
+import zlib
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import (
+    ALIGNED_SIZE,
+    ImageSource,
+    decode,
+    load_image,
+    read_size,
+)
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.faces import FACE_SIZE
+
+
+def test_aligned_size_is_the_face_size():
+    assert ALIGNED_SIZE == FACE_SIZE
+
+
+def encoded(mode="RGB", size=(112, 112), kind="PNG", **options):
+    rng = numpy.random.default_rng(1)
+    channels = {"RGB": 3, "L": 1, "RGBA": 4}[mode]
+    pixels = rng.integers(0, 256, (size[1], size[0], channels), dtype=numpy.uint8).squeeze()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue(), pixels
+
+
+def test_colour_order():
+    content, pixels = encoded()
+    image = decode(content, aligned=True)
+    assert image.dtype == numpy.uint8
+    assert image.flags.c_contiguous
+    assert numpy.array_equal(image, pixels.transpose(2, 0, 1))
+
+
+def test_grey_becomes_rgb():
+    content, pixels = encoded("L")
+    image = decode(content, aligned=True)
+    assert image.shape == (3, 112, 112)
+    assert numpy.array_equal(image[2], pixels)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "WEBP"])
+def test_formats(kind):
+    assert decode(encoded(kind=kind)[0], aligned=True).shape == (3, 112, 112)
+
+
+def test_wrong_size_is_named():
+    with pytest.raises(ValueError, match="112x112 pixels was expected, this image has 112x96"):
+        decode(encoded(size=(112, 96))[0], aligned=True)
+    assert decode(encoded(size=(112, 96))[0], aligned=False).shape == (3, 96, 112)
+
+
+def test_claim_of_billions_of_pixels():
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 2**30, 2**30, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+    for aligned in (True, False):
+        with pytest.raises(ValueError, match=r"1073741824|pixels"):
+            decode(bomb, aligned=aligned)
+
+
+def test_errors_name_the_place(tmp_path):
+    path = tmp_path / "a b.jpg"
+    with pytest.raises(SynthDistillError, match=r"a b\.jpg: No such file"):
+        load_image(ImageSource(str(path)))
+    path.write_bytes(encoded(kind="JPEG")[0][:300])
+    with pytest.raises(SynthDistillError, match=r"a b\.jpg: no readable image"):
+        load_image(ImageSource(str(path)))
+    with pytest.raises(SynthDistillError, match=r"bytes 2 to 5 of .*a b\.jpg"):
+        load_image(ImageSource(str(path), 2, 3))
+    path.write_text("no image")
+    with pytest.raises(SynthDistillError, match="cannot read"):
+        read_size(ImageSource(str(path)))
+
+
+def test_other_formats_are_not_tried():
+    stream = io.BytesIO()
+    Image.new("RGB", (112, 112)).save(stream, "TIFF")
+    with pytest.raises(ValueError, match="no readable image"):
+        decode(stream.getvalue(), aligned=True)
+
+
+VALID = {kind: encoded(kind=kind)[0] for kind in ("PNG", "JPEG", "BMP", "WEBP")}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(VALID)), st.data())
+def test_damaged(refusal, kind, data):
+    content = bytearray(VALID[kind])
+    for _ in range(data.draw(st.integers(1, 5))):
+        content[data.draw(st.integers(0, min(200, len(content) - 1)))] = data.draw(
+            st.integers(0, 255)
+        )
+    content = bytes(content[: data.draw(st.integers(0, len(content)))])
+    source = ImageSource("damaged.jpg", content=content)
+    assert "damaged.jpg" in (refusal(lambda: load_image(source)) or "damaged.jpg")

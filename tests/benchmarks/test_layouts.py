@@ -1,0 +1,135 @@
+"""What a folder holds, and what is said when it holds something else."""
+
+import re
+
+import pytest
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import BENCHMARKS, get_benchmark
+from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
+from bob.paper.ijcb2023_synthdistill.benchmarks.layouts import EYES_COLUMNS, EYES_FILE, open_layout
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+
+LFW = get_benchmark("lfw", 20)
+HEADER = ",".join(EYES_COLUMNS)
+
+
+def refuses(expected, folder, benchmark=LFW):
+    with pytest.raises(SynthDistillError, match=re.escape(expected)) as raised:
+        open_layout(benchmark, folder)
+    return raised.value.message
+
+
+def test_declarations():
+    assert len(BENCHMARKS) == 10
+    numbers = {
+        name: benchmark.pairs for name, benchmark in BENCHMARKS.items() if not benchmark.toyfaces
+    }
+    assert numbers == {"lfw": 6000, "calfw": 6000, "cplfw": 6000, "cfp-fp": 7000, "agedb-30": 6000}
+    assert BENCHMARKS["cfp-fp"].bin_name == BENCHMARKS["toyfaces-cfp-fp"].bin_name == "cfp_fp.bin"
+    assert BENCHMARKS["agedb-30"].key == "bob.bio.face.agedb_30.directory"
+    with pytest.raises(SynthDistillError, match="multiple of 20"):
+        get_benchmark("lfw", 30)
+    with pytest.raises(SynthDistillError, match="Choose one of: lfw"):
+        get_benchmark("lfv")
+
+
+def test_aligned_folder_with_spaces_and_letters(lfw_folder, encode_image):
+    opened = open_layout(LFW, lfw_folder)
+    assert "aligned images" in opened.description
+    assert len(opened.pairs) == 20
+    first = opened.sources[
+        opened.pairs.images.index("Anné van der Berg 1/Anné van der Berg 1_0002")
+    ]
+    assert (load_image(first) == load_image(first)).all()
+    assert first.path.endswith("Anné van der Berg 1_0002.png")
+    # two images of each person are in the list; the third is not asked for
+    assert len(opened.pairs.images) == 20
+
+
+def test_bin_in_folder_or_itself(tmp_path, images, labels):
+    write_bin(tmp_path / "lfw.bin", images, labels)
+    write_bin(tmp_path / "calfw.bin", images[::-1], labels)
+    one, other = open_layout(LFW, tmp_path), open_layout(LFW, tmp_path / "lfw.bin")
+    assert one.fingerprint == other.fingerprint
+    assert "InsightFace" in one.description
+    assert open_layout(get_benchmark("calfw", 20), tmp_path).fingerprint != one.fingerprint
+
+
+def test_nothing_there(tmp_path):
+    message = refuses("is empty", tmp_path)
+    assert "`lfw.bin`" in message
+    assert "`pairs.txt`" in message
+    assert "bob config set bob.bio.face.lfw.directory" in message
+    refuses("does not exist", tmp_path / "none")
+    (tmp_path / "x.txt").write_text("x")
+    refuses("holds neither", tmp_path)
+
+
+def test_missing_images_are_named_and_counted(lfw_folder):
+    (lfw_folder / "images/Bob_2/Bob_2_0001.png").unlink()
+    (lfw_folder / "images/Bob_4/Bob_4_0002.png").unlink()
+    message = refuses("2 of 20 images of LFW are missing", lfw_folder)
+    assert "Bob_2/Bob_2_0001, Bob_4/Bob_4_0002" in message
+
+
+def test_no_images_at_all(lfw_folder):
+    (lfw_folder / "images").rename(lfw_folder.parent / "elsewhere")
+    refuses("20 of 20 images of LFW are missing", lfw_folder)
+
+
+def test_wrong_number_of_pairs(lfw_folder):
+    refuses("the header `10 300`", lfw_folder, get_benchmark("lfw"))
+    path = lfw_folder / "pairs.txt"
+    path.write_text("\n".join(path.read_text(encoding="utf-8").split("\n")[:-3]), encoding="utf-8")
+    message = refuses("lists 18 pairs, 9 of them genuine; LFW has 20 and 10", lfw_folder)
+    assert str(path) in message
+
+
+def test_unaligned_without_eyes(lfw_folder, encode_image):
+    path = lfw_folder / "images/Anné van der Berg 1/Anné van der Berg 1_0001.png"
+    path.write_bytes(encode_image(1, size=250))
+    message = refuses("250x250", lfw_folder)
+    assert EYES_FILE in message
+    assert ", ".join(EYES_COLUMNS) in message
+
+
+@pytest.fixture
+def write_eyes(lfw_folder):
+    def write(row="{path},10.5,30,11,70", header=HEADER, skip=0):
+        paths = sorted((lfw_folder / "images").rglob("*.png"))[skip:]
+        lines = [row.format(path=path.relative_to(lfw_folder / "images")) for path in paths]
+        (lfw_folder / EYES_FILE).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+        return lfw_folder
+
+    return write
+
+
+def test_eyes(write_eyes):
+    opened = open_layout(LFW, write_eyes())
+    assert opened.eyes[0] == {"reye": (10.5, 30.0), "leye": (11.0, 70.0)}
+    assert not any(source.aligned for source in opened.sources)
+    # the columns may have any order, and others may stand between them
+    other = open_layout(
+        LFW, write_eyes("7,70,11,30,10.5,{path}", "x,leye_x,leye_y,reye_x,reye_y,path")
+    )
+    assert other.eyes == opened.eyes
+    assert open_layout(LFW, write_eyes("{path},10,30,11,70")).fingerprint != opened.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"header": "path,x,y"}, "must have the columns"),
+        ({"row": "{path},a,30,11,70"}, "four numbers"),
+        ({"row": "{path},nan,30,11,70"}, "not finite"),
+        ({"row": "{path},1e999,30,11,70"}, "not finite"),
+        ({"row": "{path},1,30"}, "four numbers"),
+        ({"row": "{path},10,30,10,30"}, "same position"),
+        ({"row": "{path},10,70,10,30"}, "eyes exchanged in 20 of 20"),
+        ({"row": "../{path},10,30,10,70"}, "cannot be an image"),
+        ({"skip": 2}, "lacks the eye positions of 2 of 20 images"),
+    ],
+)
+def test_wrong_eyes(write_eyes, change, expected):
+    refuses(expected, write_eyes(**change))

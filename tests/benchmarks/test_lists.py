@@ -1,0 +1,160 @@
+"""The official pair lists, line by line."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bob.paper.ijcb2023_synthdistill.benchmarks import lists
+from bob.paper.ijcb2023_synthdistill.benchmarks.pairs import image_name
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+
+
+def write(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_lfw(tmp_path):
+    lines = [
+        line for fold in range(10) for line in (f"A_{fold}\t1\t12", f"A_{fold}\t1\tB C\t{fold}")
+    ]
+    pairs = lists.read_lfw(write(tmp_path / "pairs.txt", "10\t1", *lines), 20)
+    assert pairs[0] == ("A_0/A_0_0001", "A_0/A_0_0012", True, 0)
+    assert pairs[5] == ("A_2/A_2_0001", "B C/B C_0002", False, 2)
+    assert [pair.fold for pair in pairs] == [k // 2 for k in range(20)]
+
+
+def test_lfw_with_spaces_instead_of_tabs_and_windows_lines(tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_bytes(b"10 1\r\n" + b"A 1 2\r\nA 1 B 2\r\n" * 10)
+    assert lists.read_lfw(path, 20)[-1] == ("A/A_0001", "B/B_0002", False, 9)
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "expected"),
+    [
+        ("10\t300", "A\t1\t2", "the header `10 1`"),
+        ("10", "A\t1\t2", "the header `10 1`"),
+        ("A\t1\t2", "A\t1\t2", "the header `10 1`"),
+        ("10\tx", "A\t1\t2", "line 1: a number"),
+        ("10\t1", "A\t1", "line 2: `name i j`"),
+        ("10\t1", "A\tone\t2", "line 2: a number"),
+        ("10\t1", "A\t1\t" + "9" * 5000, "line 2: a number"),
+        ("10\t1", "../../etc/passwd\t1\t2", "cannot be an image"),
+        ("10\t1", "/etc\t1\t2", "cannot be an image"),
+        ("10\t1", "a" * 300 + "\t1\t2", "cannot be an image"),
+        ("10\t1", "a\x00b\t1\t2", "cannot be an image"),
+    ],
+)
+def test_lfw_refuses(tmp_path, header, line, expected):
+    path = write(tmp_path / "pairs.txt", header, line)
+    with pytest.raises(SynthDistillError, match=re.escape(expected)):
+        lists.read_lfw(path, 20)
+
+
+def test_cross_lfw_folds(tmp_path):
+    lines = []
+    for kind in (True, False):
+        for k in range(20):
+            lines += [
+                f"{'g' if kind else 'i'} {k}_0001.jpg {k + 3 if kind else 0}",
+                f"x_{k}.jpg {7 if kind else 0}",
+            ]
+    pairs = lists.read_cross_lfw(write(tmp_path / "pairs_CALFW.txt", *lines), 40)
+    assert pairs[0] == ("g 0_0001", "x_0", True, 0)
+    # fold k = genuine[2k : 2k+2] + impostor[2k : 2k+2]
+    assert [pair.fold for pair in pairs] == [k // 2 for k in range(20)] * 2
+    assert [pair.genuine for pair in pairs] == [True] * 20 + [False] * 20
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["a.jpg 1", "b.jpg 0"], "the two lines"),
+        (["a.jpg 1"], "middle of a pair"),
+        (["a.jpg", "b.jpg"], "line 1: `image label`"),
+        (["a.jpg x", "b.jpg x"], "line 1: a number"),
+    ],
+)
+def test_cross_lfw_refuses(tmp_path, lines, expected):
+    with pytest.raises(SynthDistillError, match=re.escape(expected)):
+        lists.read_cross_lfw(write(tmp_path / "pairs_CPLFW.txt", *lines), 20)
+
+
+def cfp(folder, same="1,2", diff="2,1"):
+    for fold in range(1, 11):
+        write(folder / f"Split/FP/{fold:02d}/same.txt", same)
+        write(folder / f"Split/FP/{fold:02d}/diff.txt", diff)
+    frontal = [f"{n} ../Data/Images/00{n}/frontal/0{n}.jpg" for n in (1, 2)]
+    write(
+        folder / "Pair_list_P.txt", *(f"{n} ../Data/Images/00{n}/profile/0{n}.jpg" for n in (1, 2))
+    )
+    return write(folder / "Pair_list_F.txt", *frontal)
+
+
+def test_cfp(tmp_path):
+    pairs = lists.read_cfp(cfp(tmp_path / "Protocol"), 20)
+    assert pairs[:2] == [
+        ("001/frontal/01", "002/profile/02", True, 0),
+        ("002/frontal/02", "001/profile/01", False, 0),
+    ]
+    assert pairs[-1].fold == 9
+
+
+@pytest.mark.parametrize(
+    ("same", "expected"),
+    [
+        ("1,3", "in no Pair_list"),
+        ("1", "`a,b`"),
+        ("1,2\n1,2", "lists 2 pairs"),
+        ("0,1", "in no Pair_list"),
+    ],
+)
+def test_cfp_refuses(tmp_path, same, expected):
+    path = cfp(tmp_path / "Protocol", same)
+    with pytest.raises(SynthDistillError, match=re.escape(expected)):
+        lists.read_cfp(path, 20)
+
+
+def test_cfp_with_a_missing_split(tmp_path):
+    path = cfp(tmp_path / "Protocol")
+    (path.parent / "Split/FP/07/diff.txt").unlink()
+    with pytest.raises(SynthDistillError, match=re.escape("07/diff.txt")):
+        lists.read_cfp(path, 20)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.binary(max_size=300)
+    | st.text(alphabet="10 \tabc,./\\\n\r", max_size=300).map(str.encode)
+)
+@pytest.mark.parametrize("read", [lists.read_lfw, lists.read_cross_lfw, lists.read_agedb])
+def test_hostile_lists(tmp_path_factory, refusal, read, content):
+    path = tmp_path_factory.mktemp("hostile", numbered=True) / "list"
+    path.write_bytes(content if read is not lists.read_lfw else b"10\t1\n" + content)
+    pairs = []
+    message = refusal(lambda: pairs.extend(read(path, 20)))
+    assert not message or str(path) in message
+    assert not any(".." in pair.left.split("/") for pair in pairs)
+
+
+def test_huge_list(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists, "MAX_LIST_SIZE", 10)
+    with pytest.raises(SynthDistillError, match="more than 10 bytes"):
+        lists.read_lfw(write(tmp_path / "pairs.txt", "10\t1", "A\t1\t2"), 20)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a b/ü.jpg", "a b/ü"),
+        ("a\\b.PNG", "a/b"),
+        ("./J.Lo_0001", "J.Lo_0001"),
+        ("a.jpg.bmp", "a.jpg"),
+    ],
+)
+def test_image_names(path, name):
+    assert image_name(path, "here") == name

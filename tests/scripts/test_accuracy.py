@@ -1,0 +1,132 @@
+"""`synthdistill-accuracy` from the command line."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy
+import pytest
+from click.testing import CliRunner
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
+from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
+from bob.paper.ijcb2023_synthdistill.scripts.accuracy import accuracy
+from bob.paper.ijcb2023_synthdistill.user_defaults import configure_path
+
+
+@pytest.fixture
+def lfw(tmp_path, monkeypatch):
+    """LFW's size, with bytes for images, configured as by `bob config set`."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    labels = ([True] * 300 + [False] * 300) * 10
+    write_bin(tmp_path / "lfw.bin", [b"image %d" % k for k in range(12000)], labels)
+    configure_path("bob.bio.face.lfw.directory", tmp_path)
+    pairs = Verification("lfw").pairs()
+    rng = numpy.random.default_rng(0)
+    pairs["score"] = numpy.where(pairs["genuine"], -0.4, -0.8) + rng.normal(0, 0.12, 6000)
+    return pairs
+
+
+@pytest.fixture
+def scores(tmp_path, lfw):
+    path = tmp_path / "scores-dev.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["probe_template_id", "bio_ref_template_id", "score"])
+        # rows in another order than the pairs, sides exchanged
+        writer.writerows(lfw.sample(frac=1, random_state=1)[["right", "left", "score"]].to_numpy())
+    return path
+
+
+def field_accuracy(pairs):
+    """Compute the recipe's accuracy from the distances, step by step."""
+    thresholds = numpy.arange(0, 4, 0.01)
+    right = (-2 * pairs["score"].to_numpy()[:, None] < thresholds) == pairs["genuine"].to_numpy()[
+        :, None
+    ]
+    result = []
+    for fold in range(10):
+        test = (pairs["fold"] == fold).to_numpy()
+        result.append(right[test, numpy.argmax(right[~test].mean(axis=0))].mean())
+    return numpy.mean(result), numpy.std(result)
+
+
+def test_json(scores, lfw):
+    result = CliRunner().invoke(accuracy, [str(scores), "-d", "lfw", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["accuracy"], found["accuracy_std"]) == field_accuracy(lfw)
+    assert found["database"] == "lfw"
+    assert 0.9 < found["accuracy"] < 0.97
+    assert found["tar_at_far"]["0.0001"] is None
+    assert 0 < found["tar_at_far"]["0.001"] < found["tar_at_far"]["0.01"] < 1
+    assert len(found["accuracy_per_fold"]) == 10
+
+
+def test_text(scores, lfw):
+    result = CliRunner().invoke(accuracy, [str(scores), "-d", "lfw"])
+    assert result.exit_code == 0, result.output
+    mean, deviation = field_accuracy(lfw)
+    assert f"{mean:.2%} ± {deviation:.2%} over 10 folds" in result.output
+    assert "needs 10,000 impostor pairs, there are 3,000" in result.output
+    assert "lfw.bin" in result.output
+
+
+def test_own_configuration(tmp_path, scores):
+    config = tmp_path / "own.py"
+    config.write_text(
+        "from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase\n"
+        f"database = PairDatabase('lfw', {str(tmp_path)!r})\n"
+    )
+    result = CliRunner().invoke(accuracy, [str(scores), "-d", str(config), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["pairs"] == 6000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-d", "calfw"], "6,000 of 6,000 rows are of 'lfw', and calfw was expected"),
+        (["-d", "nothing"], "Choose one of lfw, calfw"),
+        (["-d", "none.py"], "there is no benchmark `none.py`"),
+    ],
+)
+def test_errors_are_words(scores, arguments, expected):
+    result = CliRunner().invoke(accuracy, [str(scores), *arguments])
+    assert result.exit_code == 1
+    assert expected in result.output
+    assert "Traceback" not in result.output
+
+
+def test_short_file(scores):
+    lines = scores.read_text().splitlines()
+    scores.write_text("\n".join(lines[:5000]) + "\n")
+    result = CliRunner().invoke(accuracy, [str(scores), "-d", "lfw"])
+    assert result.exit_code == 1
+    assert "1,001 of 6,000 pairs are missing" in result.output
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from click.testing import CliRunner; "
+        "from bob.paper.ijcb2023_synthdistill.scripts.{0} import {0} as command; "
+        "assert CliRunner().invoke(command, ['--help']).exit_code == 0; "
+        "heavy = {{'torch', 'pandas', 'numpy', 'scipy', 'bob.bio.base', 'PIL'}}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    for name in ("accuracy", "toyfaces"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == "[]"
+
+
+def test_accuracy_does_not_wait_for_bob(scores):
+    code = (
+        "import sys; from bob.paper.ijcb2023_synthdistill.scripts.accuracy import accuracy; "
+        f"accuracy([{str(scores)!r}, '-d', 'lfw', '--json'], standalone_mode=False); "
+        "print(sorted({'torch', 'bob.bio.base'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().endswith("[]")
