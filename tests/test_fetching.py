@@ -118,7 +118,7 @@ def test_interrupted_then_resumed_in_the_same_run(server, target):
 def test_interrupted_then_resumed_by_the_next_run(server, target):
     server.cuts = [300_000]
     with pytest.raises(
-        SynthDistillError, match=r"300,000 bytes are kept in .*file\.bin\.part: run"
+        SynthDistillError, match=r"300,000 bytes are kept in .*file\.bin\.part\. Run"
     ):
         get(server, target, attempts=1)
     assert not target.exists()

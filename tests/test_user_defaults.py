@@ -26,19 +26,22 @@ def test_unset_key_is_none(rc):
     assert not rc.exists()
 
 
-def test_reads_what_bob_writes_and_bob_reads_what_we_write(rc, tmp_path):
-    rc.parent.mkdir()
-    command = [sys.executable, "-c", "from bob.cli import bob_main_cli as b; b()", "config"]
-    path = tmp_path / "some where" / "teacher.pth"
-    subprocess.run([*command, "set", TEACHER, str(path)], check=True)
-    assert configured_path(TEACHER) == path
+BOB = """
+import sys
+from bob.cli import bob_main_cli as bob
+bob(["config", "get", "bob.bio.face.lfw.directory"], standalone_mode=False)
+bob(["config", "set", sys.argv[1], sys.argv[2]], standalone_mode=False)
+"""
 
+
+def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
     configure_path("bob.bio.face.lfw.directory", tmp_path)
-    answer = subprocess.run(
-        [*command, "get", "bob.bio.face.lfw.directory"], check=True, capture_output=True, text=True
-    )
+    path = tmp_path / "some where" / "teacher.pth"
+    command = [sys.executable, "-c", BOB, TEACHER, str(path)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
     assert answer.stdout.strip() == str(tmp_path)
     assert configured_path(TEACHER) == path
+    assert configured_path("bob.bio.face.lfw.directory") == tmp_path
 
 
 def test_configure_makes_the_folder_and_writes_whole_paths(rc, tmp_path, monkeypatch):

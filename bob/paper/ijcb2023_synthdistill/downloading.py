@@ -81,8 +81,8 @@ def download(
             if failed >= attempts:
                 raise SynthDistillError(
                     f"cannot download {address}: {_explain(error)}, {attempts} times in a row. "
-                    f"{part.size:,} bytes are kept in {part.path}: run the same command again to "
-                    "continue."
+                    + (f"{part.size:,} bytes are kept in {part.path}. " if part.size else "")
+                    + "Run the same command again to continue."
                 ) from error
             resumed = part.size > 0
             logger.warning("%s: %s; trying again", address, _explain(error))

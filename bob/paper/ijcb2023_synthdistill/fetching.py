@@ -61,7 +61,7 @@ SOURCES = {
             file_name="iresnet-91a5de61.tar.gz",
             address="https://www.idiap.ch/software/bob/data/bob/bob.bio.face/master/pytorch/"
             "iresnet-91a5de61.tar.gz",
-            page="https://gitlab.idiap.ch/bob/bob.bio.face",
+            page="https://www.idiap.ch/software/bob/data/bob/bob.bio.face/master/pytorch/",
             key=TEACHER,
             checksum="md5:3976c0a539811d888ef5b6217e5de425",
             member="iresnet100-73e07ba7.pth",

@@ -133,6 +133,21 @@ def load_backbone(backbone: nn.Module, state: State, path: Path) -> None:
     load_weights(backbone, state, path)
 
 
+def is_cached(name: str) -> bool:
+    """Tell whether timm's weights for a model lie in the cache of Hugging Face's library.
+
+    Parameters
+    ----------
+    name
+        One of :py:data:`TINYFAR` or a timm model name.
+    """
+    config = timm.get_pretrained_cfg(TINYFAR.get(name, name))
+    repository = getattr(config, "hf_hub_id", None)
+    return repository is not None and any(
+        isinstance(try_to_load_from_cache(repository, file), str) for file in WEIGHT_FILES
+    )
+
+
 def _check_name(name: str) -> None:
     """Refuse what is no timm model, with the nearest names."""
     if name in TINYFAR or (timm.is_model(name) and _has_tag(name)):
@@ -172,9 +187,7 @@ def _require_reachable(timm_name: str, config: Any) -> None:
     minute in all, before it says that there is no connection.
     """
     repository = getattr(config, "hf_hub_id", None)
-    if not repository:
-        return
-    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in WEIGHT_FILES):
+    if repository is None or is_cached(timm_name):
         return
     try:
         get_hf_file_metadata(hf_hub_url(repository, WEIGHT_FILES[0]), timeout=10)
