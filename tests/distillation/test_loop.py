@@ -28,6 +28,10 @@ class StopAfter(Stop):
         self.times -= 1
         return REQUEUE if self.times < 0 else None
 
+    @code.setter
+    def code(self, value):
+        assert value == REQUEUE
+
 
 def rows(folder):
     with (folder / "log.csv").open() as stream:

@@ -148,10 +148,10 @@ def assemble(
 ) -> Distillation:
     """Put networks that are there together to the method, on fabric's device."""
     _check_embedding(student, teacher)
-    if options.sync_batchnorm:
+    if options.sync_batchnorm and fabric.world_size > 1:
         from .batchnorm import synchronise
 
-        student = synchronise(student)
+        student = synchronise(student, fabric.device)
     networks = FrozenNetworks.prepare(
         generator.to(fabric.device).eval(), teacher.to(fabric.device).eval(), options
     )

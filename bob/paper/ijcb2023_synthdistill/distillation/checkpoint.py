@@ -59,8 +59,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 def _keep_previous(folder: Path) -> None:
     """Give the present ``last.ckpt`` a second name, if it is a sound one."""
     last, previous = folder / LAST, folder / PREVIOUS
-    if not last.exists():
-        return
+    try:
+        _read_payload(last)
+    except (FileNotFoundError, _UnsoundError, SynthDistillError):
+        return  # a damaged one must not take the place of a sound one
     spare = folder / f".{PREVIOUS}.link"
     spare.unlink(missing_ok=True)
     try:
@@ -117,10 +119,24 @@ class _UnsoundError(Exception):
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file and check it against its own checksum."""
+    payload = _read_payload(path)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise _UnsoundError(f"cannot be decoded ({error})") from error
+    if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):
+        raise _UnsoundError("holds something else than the state of a run")
+    return state
+
+
+def _read_payload(path: Path) -> bytes:
+    """Read what follows the two lines at the beginning, and check it against the second."""
     try:
         with path.open("rb") as stream:
             magic, digest = stream.readline(64), stream.readline(80)
             payload = stream.read()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise _UnsoundError(f"cannot be read ({error.strerror})") from error
     if not magic.startswith(MAGIC) or not magic.endswith(b"\n"):
@@ -134,7 +150,4 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     if hashlib.sha256(payload).hexdigest().encode() != digest.strip():
         raise _UnsoundError("is truncated or corrupted (its checksum does not fit)")
-    try:
-        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise _UnsoundError(f"cannot be decoded ({error})") from error
+    return payload

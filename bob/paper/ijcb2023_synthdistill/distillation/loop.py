@@ -18,6 +18,7 @@ from .build import create_fabric, create_method, describe_run
 from .checkpoint import load_checkpoint, save_checkpoint
 from .draws import Draws
 from .options import Options
+from .processes import Agreement, launched
 from .run_folder import RunFolder
 from .samples import draw_samples
 from .step import Distillation, StepResult
@@ -28,8 +29,8 @@ logger = logging.getLogger(__name__)
 SAMPLE_IMAGES = 8
 """Columns of ``samples.png``."""
 
-AGREE_EVERY = 16
-"""Iterations after which several processes agree whether to save or stop (it makes them wait)."""
+NEVER = 2**53
+"""The iteration with a bad loss, where there is none (float64 holds it)."""
 
 LOOK_EVERY = 50
 """Iterations after which a GPU's losses are fetched: to show them, and to find NaN."""
@@ -60,6 +61,10 @@ class Progress:
         rows = [row for row in self.rows if not math.isnan(row["validation_mse"])]
         return min(rows, key=lambda row: row["validation_mse"], default=None)
 
+    def finished(self, options: Options) -> bool:
+        """Say whether nothing is left to do, the last epoch's validation included."""
+        return self.iteration == options.iterations and len(self.rows) == options.epochs
+
 
 def train(options: Options, output: Path, stop: Stop) -> Progress:
     """Train a student, or go on with the run that ``output`` holds.
@@ -75,7 +80,7 @@ def train(options: Options, output: Path, stop: Stop) -> Progress:
 
     Returns
     -------
-        How far the run is: finished if ``iteration`` equals ``options.iterations``.
+        How far the run is.
 
     Raises
     ------
@@ -84,8 +89,11 @@ def train(options: Options, output: Path, stop: Stop) -> Progress:
     """
     fabric = create_fabric(options)
     folder = RunFolder(output)
-    with folder.lock() if fabric.is_global_zero else contextlib.nullcontext():
-        fabric.launch()
+    with contextlib.ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(folder.lock())
+        stack.enter_context(launched(fabric))
+        stack.enter_context(_explained(options, fabric))
         if fabric.is_global_zero:
             folder.begin(describe_run(options))
         fabric.barrier()
@@ -94,8 +102,9 @@ def train(options: Options, output: Path, stop: Stop) -> Progress:
             return finished
         run = Run(options, folder, fabric, create_method(options, fabric))
         run.resume()
-        with _explained(options, run):
-            run.train(stop)
+        run.train(stop)
+        if not fabric.is_global_zero:
+            stop.code = 0  # Fabric would take another code for a crash, and kill the first process
         return run.progress
 
 
@@ -123,43 +132,64 @@ class Run:
         self.method = method
         self.progress = Progress()
         self.saved_at = time.monotonic()
+        self.agreement = Agreement(fabric)
         self.sums = torch.zeros(4, dtype=torch.float64, device=_float64_device(fabric.device))
-        self.first_bad = torch.full((), torch.iinfo(torch.int64).max, device=fabric.device)
+        self.first_bad = torch.full((), NEVER, device=fabric.device)
         share = options.batch_size // fabric.world_size
         self.rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
 
     def train(self, stop: Stop) -> None:
-        """Do the iterations that are left."""
+        """Do the iterations and validations that are left."""
         options, progress, method = self.options, self.progress, self.method
-        per_epoch = options.iterations_per_epoch
         if options.epochs == 0:
             self.publish()
         with self._bar() as advance:
-            while progress.iteration < options.iterations:
+            while not progress.finished(options):
+                if progress.iteration // options.iterations_per_epoch > len(progress.rows):
+                    if not self.end_epoch(stop):
+                        self.save()
+                        return
+                    self.publish()
+                    self.save()
+                    continue
                 draws = self._draws("train", progress.iteration)
                 draws.seed_global(self.fabric.global_rank)
                 method.student.train()
                 self._note(*method.iteration(draws, self.rows))
                 progress.iteration += 1
                 advance(2 * options.batch_size)
-                if progress.iteration % per_epoch == 0:
-                    self.end_epoch()
+                late = time.monotonic() - self.saved_at > 60 * options.checkpoint_minutes
+                late, code = self.agreement.decide(progress.iteration, late, stop.code or 0)
+                steps = options.checkpoint_steps
+                if late or code or (steps is not None and progress.iteration % steps == 0):
                     self.save()
-                    self.publish()
-                elif self._due(stop):
-                    self.save()
-                if self._agree(stop.code is not None):
-                    if progress.iteration % per_epoch:
-                        self.save()
+                if code:
+                    stop.code = code
                     return
+        best = progress.best
+        if best is not None:
+            logger.info(
+                "smallest validation error: %.5g, after epoch %d of %d",
+                best["validation_mse"],
+                best["epoch"],
+                options.epochs,
+            )
 
-    def end_epoch(self) -> None:
-        """Validate, step the schedule, and add the epoch's row to the log."""
+    def end_epoch(self, stop: Stop) -> bool:
+        """Validate, step the schedule, and add the epoch's row to the log.
+
+        Returns
+        -------
+            False if it was asked to stop before that was done.
+        """
         options, progress = self.options, self.progress
         self._check_finite()
         means = self._gather_sums() / options.iterations_per_epoch
         epoch = progress.iteration // options.iterations_per_epoch
-        error, cosine = self.validate(epoch)
+        validated = self.validate(epoch, stop)
+        if validated is None:
+            return False
+        error, cosine = validated
         row = {
             "epoch": epoch,
             "images": 2 * progress.iteration * options.batch_size,
@@ -184,14 +214,16 @@ class Run:
             error,
             cosine,
         )
+        return True
 
     @torch.no_grad()
-    def validate(self, epoch: int) -> tuple[float, float]:
+    def validate(self, epoch: int, stop: Stop) -> tuple[float, float] | None:
         """Compare student and teacher on fresh images that no other epoch sees.
 
         Returns
         -------
-            Mean squared error and cosine, means over the validation images; NaN without any.
+            Mean squared error and cosine, means over the validation images; NaN without any. None
+            if it was asked to stop.
         """
         size = self.options.batch_size
         batches = self.options.validation_images // size
@@ -203,15 +235,21 @@ class Run:
             draws = self._draws(f"validation {epoch}", batch)
             errors, cosines = self.method.validate(draws, self.rows)
             sums += torch.stack([errors.sum(), cosines.sum()]).to(sums)
+            # on a CPU the paper's validation takes longer than a scheduler's patience
+            if code := self.agreement.largest(stop.code or 0):
+                stop.code = code
+                return None
         means = self._reduce(sums) / (batches * size)
         return means[0].item(), means[1].item()
 
     def save(self) -> None:
-        """Write a checkpoint, unless a loss was not finite."""
+        """Write a checkpoint, unless a loss was not finite, on whichever device."""
+        self.first_bad.fill_(self.agreement.smallest(int(self.first_bad)))
         self._check_finite()
         sums = self._gather_sums()
         if self.fabric.is_global_zero:
-            self._restore_folder()
+            if self.folder.restore():
+                self.folder.begin(describe_run(self.options))
             save_checkpoint(
                 self.folder.path,
                 {
@@ -233,22 +271,37 @@ class Run:
     def resume(self) -> None:
         """Go on from the newest sound checkpoint, if there is one."""
         state = load_checkpoint(self.folder.path)
+        self.agreement.check_same(0 if state is None else state["iteration"], "iterations saved")
         if state is None:
             return
-        self.method.student.load_state_dict(state["student"])
-        self.method.load_state_dict(state["method"])
-        self.method.optimizer.load_state_dict(state["optimizer"])
-        if self.method.scheduler is not None and state["scheduler"] is not None:
-            self.method.scheduler.load_state_dict(state["scheduler"])
+        try:
+            self._restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise SynthDistillError(
+                f"the checkpoint in {self.folder.path} is sound, but of another network, "
+                f"optimizer or version of the package: {str(error).splitlines()[0]}. Go on with "
+                "what began the run (options.json names it), or choose another folder with -o."
+            ) from error
+        logger.info("resumed after %d iterations", self.progress.iteration)
+        if self.progress.iteration == len(self.progress.rows) * self.options.iterations_per_epoch:
+            # what was written at the end of an epoch comes back, should it have been lost
+            self.publish()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take everything that :py:meth:`save` wrote."""
+        method = self.method
+        method.student.load_state_dict(state["student"])
+        method.load_state_dict(state["method"])
+        method.optimizer.load_state_dict(state["optimizer"])
+        if method.scheduler is not None and state["scheduler"] is not None:
+            method.scheduler.load_state_dict(state["scheduler"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
+        if state["iterations_per_epoch"] != self.options.iterations_per_epoch:
+            raise ValueError(f"its epochs have {state['iterations_per_epoch']} iterations")
         self.progress.iteration = state["iteration"]
         self.progress.rows = state["rows"]
         if self.fabric.is_global_zero:
             self.sums.copy_(state["sums"])
-        logger.info("resumed after %d iterations", self.progress.iteration)
-        if self.progress.iteration % self.options.iterations_per_epoch == 0:
-            # a kill between the checkpoint and what follows it leaves these behind or missing
-            self.publish()
 
     def publish(self) -> None:
         """Write what others use: the student, the log, the pictures, TensorBoard's events."""
@@ -302,7 +355,7 @@ class Run:
 
     def _check_finite(self) -> None:
         first = int(self.first_bad)
-        if first == torch.iinfo(torch.int64).max:
+        if first == NEVER:
             return
         raise SynthDistillError(
             f"the loss is not finite since iteration {first + 1} "
@@ -321,27 +374,6 @@ class Run:
         """Add up a tensor over all processes."""
         total = self.fabric.all_reduce(sums, reduce_op="sum")
         return torch.as_tensor(total)
-
-    def _due(self, stop: Stop) -> bool:
-        """Say whether a checkpoint within the epoch is due."""
-        steps = self.options.checkpoint_steps
-        by_steps = steps is not None and self.progress.iteration % steps == 0
-        late = time.monotonic() - self.saved_at > 60 * self.options.checkpoint_minutes
-        return by_steps or (stop.code is None and self._agree(late))
-
-    def _agree(self, wish: bool) -> bool:
-        """Let the first process decide for all, every few iterations where there are several."""
-        if self.fabric.world_size == 1:
-            return wish
-        if self.progress.iteration % AGREE_EVERY:
-            return False
-        return bool(self.fabric.broadcast(wish))
-
-    def _restore_folder(self) -> None:
-        """Make the run folder again, should somebody have removed it while the run goes on."""
-        if not self.folder.options.exists():
-            logger.warning("%s was removed: making it again", self.folder.path)
-            self.folder.begin(describe_run(self.options))
 
     @contextlib.contextmanager
     def _bar(self) -> Iterator[Callable[[int], Any]]:
@@ -378,15 +410,17 @@ def _finished(options: Options, folder: RunFolder) -> Progress | None:
     """Give the progress of a run that is finished, with all that it leaves; else None."""
     state = load_checkpoint(folder.path)
     left = (folder.student, folder.log, folder.samples)
-    if state is None or state["iteration"] != options.iterations:
+    if state is None or not all(path.exists() for path in left):
         return None
-    if not all(path.exists() for path in left):
-        return None
-    return Progress(state["iteration"], state["sums"], state["rows"])
+    try:
+        progress = Progress(state["iteration"], state["sums"], state["rows"])
+        return progress if progress.finished(options) else None
+    except (KeyError, TypeError):
+        return None  # resuming explains it
 
 
 @contextlib.contextmanager
-def _explained(options: Options, run: Run) -> Iterator[None]:
+def _explained(options: Options, fabric: Fabric) -> Iterator[None]:
     """Turn running out of memory into words."""
     try:
         yield
@@ -395,7 +429,7 @@ def _explained(options: Options, run: Run) -> Iterator[None]:
             words in str(error) for words in ("not enough memory", "can't allocate memory")
         ):
             raise
-        size = options.micro_batch_size or options.batch_size // run.fabric.world_size
+        size = options.micro_batch_size or options.batch_size // fabric.world_size
         raise SynthDistillError(
             f"out of memory with {size} images at a time (batch {options.batch_size}): lower "
             f"--micro-batch-size (to {max(1, size // 2)}, say: the same updates in smaller "

@@ -66,7 +66,8 @@ class Options:
     batch_size
         Images of one update, over all devices.
     micro_batch_size
-        Images that a device holds at a time; gradients are accumulated over the batch. None: all.
+        Images that a device holds at a time; gradients are accumulated over the batch, and batch
+        statistics are those of the pieces (of all devices), not of the batch. None: all.
     validation_images
         Fresh images for validation each epoch.
     truncation_psi
@@ -82,7 +83,8 @@ class Options:
     num_nodes
         Nodes.
     sync_batchnorm
-        Compute batch statistics over all devices, as one device with the whole batch would.
+        Compute batch statistics over all devices, as one device with the whole batch would, so
+        that the student does not depend on their number. No effect on one device.
     precision
         ``32``; ``bf16`` or ``16`` for the frozen networks, and on CUDA mixed precision for the
         student; ``auto`` runs half precision where the generator's file says so (the published
@@ -119,7 +121,7 @@ class Options:
     device: str = "auto"
     devices: int = 1
     num_nodes: int = 1
-    sync_batchnorm: bool = False
+    sync_batchnorm: bool = True
     precision: str = "auto"
     plain: bool = False
     compile: bool = False

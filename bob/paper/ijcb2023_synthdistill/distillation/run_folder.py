@@ -7,12 +7,14 @@ import fcntl
 import io
 import json
 import logging
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import SynthDistillError
-from ..files import atomic_write
+from ..files import atomic_write, remove_temporaries
 
 logger = logging.getLogger(__name__)
 
@@ -52,33 +54,65 @@ class RunFolder:
         self.samples = path / "samples.png"
         self.pipeline = path / "pipeline.py"
         self.events = path / "tensorboard"
+        self._held: IO[str] | None = None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the system frees it when the process ends.
+
+        What a killed process left half written is removed.
 
         Raises
         ------
         SynthDistillError
             The folder cannot be written, or another process holds it.
         """
+        self._take()
+        try:
+            remove_temporaries(self.path)
+            yield
+        finally:
+            if self._held is not None:
+                self._held.close()
+
+    def _take(self) -> None:
+        path = self.path / ".lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            stream = (self.path / ".lock").open("a")
+            stream = path.open("a+")
         except OSError as error:
             raise SynthDistillError(
                 f"cannot write to the output folder {self.path}: {error.strerror}. "
                 "Choose another with -o."
             ) from error
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise SynthDistillError(
-                    f"another process is training in {self.path}: wait for it, stop it, or "
-                    "choose another folder with -o."
-                ) from error
-            yield
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with stream:
+                stream.seek(0)
+                who = stream.read(200).strip() or "unknown"
+            raise SynthDistillError(
+                f"another process ({who}) is training in {self.path}: wait for it, stop it, or "
+                "choose another folder with -o."
+            ) from error
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        self._held = stream
+
+    def restore(self) -> bool:
+        """Make the folder again, and hold it, should somebody have removed it.
+
+        Returns
+        -------
+            True if it was: then it is empty.
+        """
+        if self._held is None or self.options.exists():
+            return False
+        logger.warning("%s was removed: making it again", self.path)
+        self._held.close()
+        self._take()
+        return True
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Write ``options.json`` and ``pipeline.py``, or check that the run is the same one.

@@ -6,10 +6,15 @@ import types
 from collections.abc import Iterator
 
 REQUEUE = 99
-"""Exit code after SIGTERM or SIGUSR1: SGE runs a job that ends with 99 again."""
+"""Exit code after all of these but Ctrl-C: SGE runs a job that ends with 99 again."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT), as shells have it."""
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+"""What asks for a stop: SIGTERM comes from Slurm before it kills; SIGUSR1 where its ``--signal``
+says so, and from SGE at its soft limit; SIGUSR2 from SGE's ``-notify`` before it kills."""
 
 
 class Stop:
@@ -20,11 +25,8 @@ class Stop:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator["Stop"]:
-        """Note SIGTERM, SIGUSR1 and the first Ctrl-C; a second Ctrl-C stops at once."""
-        before = {
-            number: signal.signal(number, self._note)
-            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        }
+        """Note SIGTERM, SIGUSR1, SIGUSR2 and the first Ctrl-C; a second Ctrl-C stops at once."""
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield self
         finally:

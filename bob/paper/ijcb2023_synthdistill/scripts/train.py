@@ -135,7 +135,7 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
     A generator makes faces inside the loop, a teacher and a student embed them, the student learns
     the teacher's embedding. Faces that both agree on are moved far in latent space, hard ones a
     little, and trained on again (dynamic sampling). One process on a folder at a time; SIGTERM,
-    SIGUSR1 (exit code 99) and Ctrl-C (130) finish the step and save.
+    SIGUSR1 and SIGUSR2 (exit code 99) and Ctrl-C (130) finish the step and save.
     """
     _log_to_stderr()
     if not values["student"]:
@@ -160,7 +160,7 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
 
     with Stop().listen() as stop:
         progress = run(options, output, stop)
-    if progress.iteration < options.iterations:
+    if not progress.finished(options):
         logger.info(
             "stopped after %d of %d iterations, saved: the same command goes on",
             progress.iteration,
