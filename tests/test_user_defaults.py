@@ -1,8 +1,13 @@
+import importlib.util
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from clapper.click import user_defaults_group
+from clapper.rc import UserDefaults
+from click.testing import CliRunner
 
 from bob.paper.ijcb2023_synthdistill import user_defaults
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
@@ -26,20 +31,27 @@ def test_unset_key_is_none(rc):
     assert not rc.exists()
 
 
-BOB = """
-import sys
-from bob.cli import bob_main_cli as bob
-bob(["config", "get", "bob.bio.face.lfw.directory"], standalone_mode=False)
-bob(["config", "set", sys.argv[1], sys.argv[2]], standalone_mode=False)
-"""
+def test_file_is_the_one_that_bob_uses():
+    """Read Bob's command: to run it takes many seconds of imports of its plugins."""
+    source = Path(importlib.util.find_spec("bob.cli").origin).read_text()
+    assert f'UserDefaults("{user_defaults.FILE_NAME}"' in source
+    assert "clapper.rc" in source
 
 
 def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
     configure_path("bob.bio.face.lfw.directory", tmp_path)
     path = tmp_path / "some where" / "teacher.pth"
-    command = [sys.executable, "-c", BOB, TEACHER, str(path)]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    # as in bob.cli
+    @user_defaults_group(
+        logger=logging.getLogger("test"), config=UserDefaults(user_defaults.FILE_NAME)
+    )
+    def config(**_):
+        pass
+
+    answer = CliRunner().invoke(config, ["get", "bob.bio.face.lfw.directory"])
     assert answer.stdout.strip() == str(tmp_path)
+    assert CliRunner().invoke(config, ["set", TEACHER, str(path)]).exit_code == 0
     assert configured_path(TEACHER) == path
     assert configured_path("bob.bio.face.lfw.directory") == tmp_path
 
