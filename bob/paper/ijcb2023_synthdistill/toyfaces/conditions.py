@@ -86,6 +86,7 @@ _KINDS: dict[str, dict[str, Spread]] = {
         "light_azimuth": Spread(-60, 60),
         "light_strength": Spread(0.15, 0.6),
         "exposure": Spread(0.8, 1.15),
+        "mouth_open": Spread(0, 0.6),
         "age": Spread(20, 55),
         "glasses": Spread(1, 1, 0.0),
         "mask": Spread(1, 1, 0.0),

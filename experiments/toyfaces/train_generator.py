@@ -1,0 +1,144 @@
+"""Train the ToyFaces generator: StyleGAN2's synthesis, by regression on renderings.
+
+Every w stands for a known face (see ``latents``), so that no discriminator is needed: the loss is
+the difference to the rendering, in pixels and in edges, at three scales.
+"""
+
+import copy
+import logging
+import time
+from pathlib import Path
+
+import click
+import numpy
+import torch
+import torch.nn.functional as F
+from latents import build_mapping, decode, describe
+from photographs import SEED
+from torch.utils.data import DataLoader, Dataset
+
+from bob.paper.ijcb2023_synthdistill import faces, toyfaces
+from bob.paper.ijcb2023_synthdistill.generators import save_generator
+from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
+from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
+from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
+
+logger = logging.getLogger("train_generator")
+
+RESOLUTION = architectures.GENERATOR["resolution"]
+
+
+class Targets(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Batches of w and the faces they stand for; batch i depends on the seed and i only.
+
+    Parameters
+    ----------
+    generator
+        Its mapping is used.
+    directions
+        Of the mapping.
+    batch_size
+        Images in a batch. Half of them stand at a w that was moved, as dynamic sampling will.
+    count
+        Number of batches.
+    seed
+        Of the latents.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        directions: torch.Tensor,
+        batch_size: int,
+        count: int,
+        seed: int,
+    ) -> None:
+        self.mapping = copy.deepcopy(generator.mapping).eval()
+        self.directions = directions
+        self.batch_size = batch_size
+        self.count = count
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    @torch.no_grad()
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw w ``[B, w_dim]`` and render its faces ``[B, 3, R, R]``, uint8."""
+        if index >= self.count:
+            raise IndexError(index)
+        rng = numpy.random.default_rng([SEED, 3, self.seed, index])
+        z = rng.standard_normal((self.batch_size, self.mapping.fc0.weight.shape[1]))
+        w = self.mapping(torch.from_numpy(z).float())[:, 0].clone()
+        moved = self.batch_size // 2
+        noise = torch.from_numpy(rng.standard_normal((moved, w.shape[1]))).float()
+        w[:moved] += noise * torch.from_numpy(rng.random((moved, 1))).float()
+        faces_ = render(*describe(decode(w, self.directions)), RESOLUTION, "ffhq")
+        return w, faces.to_uint8(faces_)
+
+
+def difference(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Compare images in pixels and edges at three scales, the cropped face counting twice."""
+    weight = torch.ones_like(wanted[:1, :1])
+    top, left, side = faces.crop_box(wanted.shape[-1])
+    weight[:, :, top : top + side, left : left + side] = 2.0
+    error = (made - wanted) * weight
+    total = error.new_zeros(())
+    for scale in range(3):
+        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        total = total + error.abs().mean() + edges + error.square().mean()
+        if scale < 2:
+            error = F.avg_pool2d(error, 2)
+    return total
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=toyfaces.GENERATOR)
+@click.option("--images", default=200_000, show_default=True, help="Renderings to learn from.")
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--rate", default=4e-3, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes that render.")
+def main(
+    output: Path, images: int, batch_size: int, rate: float, seed: int, threads: int, workers: int
+) -> None:
+    """Train the ToyFaces generator and write its averaged weights as safetensors."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    generator = Generator(**architectures.GENERATOR)
+    directions = build_mapping(generator, seed)
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    targets = Targets(generator, directions, batch_size, images // batch_size, seed)
+
+    generator.train()
+    generator.half_in(4, torch.bfloat16)
+    parameters = list(generator.synthesis.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=len(targets) + 1, pct_start=0.03, div_factor=10
+    )
+    start = time.monotonic()
+    loader = DataLoader(targets, batch_size=None, num_workers=workers, prefetch_factor=8)
+    running = 0.0
+    for step, (w, pixels) in enumerate(loader):
+        ws = w.unsqueeze(1).expand(-1, generator.num_ws, -1)
+        loss = difference(generator.synthesis(ws), faces.from_uint8(pixels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        running += (loss.item() - running) * max(0.02, 1.0 / (step + 1))
+        decay = min(0.998, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(average.synthesis.parameters(), parameters, strict=True):
+                mean.lerp_(value, 1.0 - decay)
+        if step % 250 == 0 or step + 1 == len(targets):
+            seconds = time.monotonic() - start
+            logger.info("step %d of %d, %.0f s: %.4f", step, len(targets), seconds, running)
+            save_generator(output, average)
+
+
+if __name__ == "__main__":
+    main()
