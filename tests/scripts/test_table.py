@@ -72,7 +72,7 @@ def test_output_database_metric_and_no_extras(run, folder, tmp_path):
     ]
     assert "published" not in result.output
     assert "Equal error rate" in result.output
-    assert list(_rows(tmp_path / "out" / "table.csv")["teacher"])[3:-1] == ["lfw"]
+    assert list(_rows(tmp_path / "out" / "table.csv")["teacher"])[3:-1] == ["coefficient", "images", "lfw"]
 
 
 def test_published_accuracies_do_not_stand_beside_another_metric(run, folder):
@@ -124,6 +124,36 @@ def test_provenance_lists_every_measured_cell(run, folder):
             assert str(folder / model / database / "scores-dev.csv") in text
     assert str(folder / "student_a" / "options.json") in text
     assert text in result.output
+
+
+def test_properties_stand_beside_the_benchmarks(run, folder):
+    result = run(folder, "--no-plots")
+    assert result.exit_code == 0
+    row = _rows(folder / "table.csv")["student_a"]
+    assert (row["images"], row["coefficient"]) == ("200", "1")
+    # these weights are none: the row stays, the file is named
+    result = run(folder, "--no-plots", "--complexity")
+    assert result.exit_code == 1
+    assert str(folder / "student_a" / "student.safetensors") in result.output
+    assert _rows(folder / "table.csv")["student_a"]["lfw"]
+
+
+def test_complexity_of_a_real_student(run, folder):
+    from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
+
+    path = folder / "student_a" / "student.safetensors"
+    student = create_student("test_efficientnet", initialisation="random")
+    save_student(path, student)
+    result = run(folder, "--no-plots", "--time", "--no-published")
+    assert result.exit_code == 0, result.output
+    row = _rows(folder / "table.csv")["student_a"]
+    assert float(row["parameters"]) == sum(p.numel() for p in student.parameters())
+    assert float(row["file_size"]) == path.stat().st_size
+    assert 1e5 < float(row["multiply_adds"]) < 1e9
+    assert 0 < float(row["seconds"]) < 10
+    assert _rows(folder / "table.csv")["teacher"]["parameters"] == ""
+    for words in ("multiply-adds (M)", "file (MB)", "ms an image", "one thread and batch 1"):
+        assert words in result.output
 
 
 def test_no_folder_no_model(run, tmp_path):

@@ -1,11 +1,16 @@
 """``synthdistill-table``: from results folders to tables and plots."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..benchmarks.benchmark import BENCHMARKS, REAL, TOYFACES
-from ..evaluation.tables import METRICS
+from ..evaluation.tables import METRICS, Quantity
+
+if TYPE_CHECKING:
+    from ..evaluation.results import Entry, Model
 
 
 @click.command(
@@ -86,10 +91,11 @@ def table(
     A score file that is incomplete, corrupt, or not of the model beside it is named, its cell stays
     empty, and the exit status is 1.
     """
+    from ..evaluation.properties import property_notes
     from ..evaluation.provenance import describe_provenance
     from ..evaluation.published import published_results
     from ..evaluation.report import draw_report, make_report
-    from ..evaluation.results import Entry, ScoreReader, find_models
+    from ..evaluation.results import ScoreReader, find_models
     from ..evaluation.tables import to_markdown, write_table
     from ..files import atomic_write
 
@@ -103,22 +109,11 @@ def table(
             "published results are accuracies on the real benchmarks: they cannot stand beside "
             f"{metric} on {', '.join(chosen)}"
         )
-    entries = []
-    problems: list[str] = []
-    for model in models:
-        values = {}
-        if complexity or timed:
-            from ..evaluation.properties import student_properties
-
-            values, found = student_properties(model.folder, timed=timed)
-            problems += found
-        entries.append(Entry(model.name, [model], "measured here", values))
-        for path in model.strange:
-            click.echo(
-                f"warning: {path} is left out: its folder is not named after a benchmark "
-                f"({', '.join(BENCHMARKS)})",
-                err=True,
-            )
+    entries, problems = _entries(models, complexity=complexity or timed, timed=timed)
+    properties = ["training_data", "synthetic_images", "coefficient", "images"]
+    properties += ["parameters", "multiply_adds", "file_size"] if complexity or timed else []
+    properties += ["seconds"] if timed else []
+    properties += ["mflops"] if published and complexity else []
     reader = ScoreReader()
     report = make_report(
         title,
@@ -127,16 +122,8 @@ def table(
         reader,
         metric=metric,
         published=published_results() if published else (),
-        properties=(
-            "training_data",
-            "parameters",
-            "multiply_adds",
-            "mflops",
-            "file_size",
-            "seconds",
-        )
-        if complexity or timed
-        else ("training_data",),
+        properties=properties,
+        notes=property_notes(set(properties)),
     )
     problems += report.problems
     output = output or folders[0]
@@ -150,11 +137,41 @@ def table(
         written.append(output / "provenance.txt")
     if plots:
         written += draw_report(entries, chosen, reader, output)
-    click.echo(f"wrote {', '.join(path.name for path in written)} in {output}", err=True)
+    names = [path.name for path in written if path.suffix not in (".png", ".pdf")]
+    pictures = sum(path.suffix == ".png" for path in written)
+    click.echo(f"{output}: {', '.join(names)} and {pictures} plots (PNG and PDF)", err=True)
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
+
+
+def _entries(
+    models: "Sequence[Model]", *, complexity: bool, timed: bool
+) -> "tuple[list[Entry], list[str]]":
+    """Make a row of each model, with its properties, and say what could not be read."""
+    from ..errors import SynthDistillError
+    from ..evaluation.properties import model_properties, run_properties
+    from ..evaluation.results import Entry
+
+    entries, problems = [], []
+    for model in models:
+        values: dict[str, Quantity | str | None] = {}
+        try:
+            values |= run_properties(model.folder)
+            student = model.folder / "student.safetensors"
+            if complexity and student.is_file():
+                values |= model_properties(student, "student", timed=timed)
+        except SynthDistillError as error:
+            problems.append(error.message)
+        entries.append(Entry(model.name, [model], "measured here", values))
+        for path in model.strange:
+            click.echo(
+                f"warning: {path} is left out: its folder is not named after a benchmark "
+                f"({', '.join(BENCHMARKS)})",
+                err=True,
+            )
+    return entries, problems
 
 
 def _evaluated(found: set[str]) -> tuple[str, ...]:
