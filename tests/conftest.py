@@ -18,6 +18,7 @@ def _own_home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     patch.setenv("HF_HUB_OFFLINE", "1")
     yield
     patch.undo()

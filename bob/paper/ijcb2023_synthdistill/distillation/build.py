@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -19,6 +19,10 @@ from .losses import create_loss
 from .options import Options
 from .sampling import create_sampling
 from .step import Clock, Distillation, no_clock
+
+if TYPE_CHECKING:
+    from ..generators.stylegan2 import Generator
+    from ..recognition.teacher import Teacher
 
 GENERATOR_KEY = "bob.paper.ijcb2023_synthdistill.generator"
 TEACHER_KEY = "bob.paper.ijcb2023_synthdistill.teacher"
@@ -101,13 +105,32 @@ def create_optimizer(
         raise SynthDistillError(f"cannot make the optimizer or its schedule: {error}") from error
 
 
-def create_student(options: Options) -> nn.Module:
+def create_student(options: Options, embedding_size: int = 512) -> nn.Module:
     """Make the student, its random parts a function of the seed alone."""
     from ..recognition.student import create_student as create
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        return create(options.student, initialisation=options.initialisation)
+        return create(
+            options.student,
+            initialisation=options.initialisation,
+            embedding_size=embedding_size,
+        )
+
+
+def load_networks(options: Options) -> tuple["Generator", "Teacher"]:
+    """Load generator and teacher, frozen, on the CPU.
+
+    Raises
+    ------
+    SynthDistillError
+        A file is missing, damaged or of another network.
+    """
+    from ..generators import load_generator
+    from ..recognition.teacher import load_teacher
+
+    options = find_files(options)
+    return load_generator(str(options.generator)), load_teacher(str(options.teacher))
 
 
 def create_method(options: Options, fabric: Fabric, clock: Clock = no_clock) -> Distillation:
@@ -128,13 +151,8 @@ def create_method(options: Options, fabric: Fabric, clock: Clock = no_clock) -> 
     """
     if options.method != "distillation":
         return options.method(options, fabric)
-    from ..generators import load_generator
-    from ..recognition.teacher import load_teacher
-
-    options = find_files(options)
-    generator = load_generator(options.generator)
-    teacher = load_teacher(options.teacher)
-    student = create_student(options)
+    generator, teacher = load_networks(options)
+    student = create_student(options, teacher.embedding_size)
     return assemble(options, fabric, generator, teacher, student, clock)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..faces import FACE_SIZE
-from .build import create_student
+from .build import create_student, load_networks
 from .options import Options
 
 
@@ -41,18 +41,15 @@ def describe_plan(options: Options, output: Path, configs: Sequence[str]) -> str
         "student activations": activation_bytes(student, part),
     }
     if options.method == "distillation":
-        from ..generators import load_generator
-        from ..recognition.teacher import load_teacher
-
-        generator, teacher = load_generator(options.generator), load_teacher(options.teacher)
+        generator, teacher = load_networks(options)
         memory["generator"] = _bytes(generator)
         memory["teacher"] = _bytes(teacher)
         # input, output and one intermediate of the widest layer, float32
         memory["generation"] = 3 * 4 * part * _widest(generator)
-        lines.append(
-            f"generator         {_count(generator):,} parameters, {generator.resolution} px"
-        )
-        lines.append(f"teacher           {_count(teacher):,} parameters")
+        lines += [
+            _line("generator", f"{_count(generator):,} parameters, {generator.resolution} px"),
+            _line("teacher", f"{_count(teacher):,} parameters"),
+        ]
     per_epoch = options.iterations_per_epoch
     parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in memory.items())
     lines += [
