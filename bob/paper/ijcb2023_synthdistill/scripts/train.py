@@ -155,9 +155,11 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
         click.echo(describe_plan(options, output, config))
         return
 
+    from ..allocator import keep_buffers
     from ..distillation.loop import train as run
     from ..distillation.stopping import Stop
 
+    keep_buffers()
     with Stop().listen() as stop:
         progress = run(options, output, stop)
     if not progress.finished(options):
@@ -177,3 +179,8 @@ def _log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+
+
+if __name__ == "__main__":
+    # several processes are started by running the same module again: `python -m` makes that work
+    train(prog_name="synthdistill-train")
