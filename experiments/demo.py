@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import click
-from declarations import Declaration, load_declaration
-from plan import plan
-from reproduce import evaluate_all, show_log, train_all
-from runs import Settings, State
+from reproduction.declarations import Declaration, load_declaration
+from reproduction.plan import plan
+from reproduction.runs import Settings, State
+from reproduction.steps import evaluate_all, show_log, train_all
 
 RESULTS = Path("results") / "demo"
 SEED = 2021
@@ -83,7 +83,7 @@ def tell(step: int, text: str) -> None:
 
 def draw_benchmarks(names: list[str]) -> None:
     """Draw the miniature benchmarks into the user's cache, or find them there."""
-    from scores import open_benchmark
+    from reproduction.scores import open_benchmark
 
     for name in names:
         click.echo(f"{name}: {open_benchmark(name).describe()}")
@@ -98,10 +98,10 @@ def write_results(
     -------
         What could not be measured, a sentence each, and the files written.
     """
-    from assemble import assemble
-    from pictures import draw_pairs
-    from plan import plan_row
-    from scores import open_benchmark
+    from reproduction.assemble import assemble
+    from reproduction.pictures import draw_pairs
+    from reproduction.plan import plan_row
+    from reproduction.scores import open_benchmark
 
     from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
     from bob.paper.ijcb2023_synthdistill.evaluation.results import ScoreReader

@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from declarations import FOLDER, declared_tables, load_declaration
+from reproduction.declarations import FOLDER, declared_tables, load_declaration
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL, TOYFACES
 from bob.paper.ijcb2023_synthdistill.distillation.options import resolve

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from processes import FORWARDED, run_command
+from reproduction.processes import FORWARDED, run_command
 
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 

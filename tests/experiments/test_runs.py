@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from declarations import DeclaredRow, Variant
-from runs import FREE_OPTIONS, Run, Settings, State, runs_of, with_scheduler
+from reproduction.declarations import DeclaredRow, Variant
+from reproduction.runs import FREE_OPTIONS, Run, Settings, State, runs_of, with_scheduler
 
 from bob.paper.ijcb2023_synthdistill.distillation.build import describe_run, find_files
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder

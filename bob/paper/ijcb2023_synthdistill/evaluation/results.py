@@ -13,12 +13,12 @@ from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
 from ..errors import SynthDistillError
 from .provenance import TracedValue, trace
+from .records import SCORES
 from .tables import METRICS, Quantity, Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORES = "scores-dev.csv"
 MAX_DEPTH = 3
 
 

@@ -10,7 +10,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.run_folder import nearest
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.published import PublishedResult, select_published
 
-FOLDER = Path(__file__).parent / "tables"
+FOLDER = Path(__file__).parents[1] / "tables"
 VARIANTS = "variants"
 """Name of the file that says what the worlds are; all others are tables."""
 

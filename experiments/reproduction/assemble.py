@@ -2,10 +2,6 @@
 
 from pathlib import Path
 
-from declarations import Declaration, DeclaredPlot
-from plan import PlannedModel, plan_row
-from runs import Settings
-
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import BENCHMARKS
 from bob.paper.ijcb2023_synthdistill.evaluation.curves import Point, plot_points
 from bob.paper.ijcb2023_synthdistill.evaluation.plots import save_figure
@@ -15,6 +11,10 @@ from bob.paper.ijcb2023_synthdistill.evaluation.report import Report, draw_repor
 from bob.paper.ijcb2023_synthdistill.evaluation.results import Entry, ScoreReader
 from bob.paper.ijcb2023_synthdistill.evaluation.tables import Quantity, Row, write_table
 from bob.paper.ijcb2023_synthdistill.files import atomic_write
+
+from .declarations import Declaration, DeclaredPlot
+from .plan import PlannedModel, plan_row
+from .runs import Settings
 
 COMPLEXITY = {"parameters", "multiply_adds", "file_size", "seconds"}
 

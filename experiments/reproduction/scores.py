@@ -4,12 +4,13 @@ import functools
 from collections.abc import Sequence
 
 import click
-from plan import PlannedModel
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.records import describe, is_current
+
+from .plan import PlannedModel
 
 # reads a benchmark's list once: pairs and fingerprint need no Bob
 open_benchmark = functools.cache(Verification)
