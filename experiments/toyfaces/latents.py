@@ -1,9 +1,9 @@
 """What the generator's latents mean: the fixed, smooth map that its training regresses on.
 
 Coordinate i of z, normalised as the mapping does it, is an identity parameter or the normal
-quantile of a condition. The mapping is not trained but built: with orthonormal directions a_i, w
-holds rectified GAIN a_i z and -GAIN a_i z, whose difference gives a_i z back. So every w, also one
-that was moved by noise, stands for a known face, and the synthesis can be trained on it.
+quantile of a condition. The mapping is not trained but built: w holds the rectified z and the
+rectified -z, whose difference gives z back. So every w, also one that was moved by noise, stands
+for a known face, and the synthesis can be trained on it.
 """
 
 import numpy
@@ -19,7 +19,7 @@ from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
 from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES
 
 WIDTH = 1.25
-"""Standard deviation of a_i z before rectification: noise of N(0, I) in w moves a face by about
+"""Standard deviation of z before rectification: noise of N(0, I) in w moves a face by about
 0.67 standard deviations, so that it is visibly related, and another."""
 
 # a photograph's place and grain are no business of a generator of aligned faces
@@ -37,52 +37,33 @@ VARIED = tuple(
 Z_DIM = len(IDENTITY_NAMES) + len(VARIED)
 
 
-def build_mapping(generator: Generator, seed: int) -> torch.Tensor:
+def build_mapping(generator: Generator) -> None:
     """Set the weights of the mapping, and the average of w.
 
     Parameters
     ----------
     generator
         With one mapping layer, ``w_dim = 2 z_dim``.
-    seed
-        Of the directions.
-
-    Returns
-    -------
-        The directions ``[z_dim, z_dim]``, orthonormal: row i is a_i.
     """
-    rng = numpy.random.default_rng(seed)
     size = generator.z_dim
-    directions, _ = numpy.linalg.qr(rng.standard_normal((size, size)))
-    rows = torch.from_numpy(directions).float()
+    rows = torch.eye(size) * WIDTH
     layer = generator.mapping.get_submodule("fc0")
     with torch.no_grad():
         # the layer divides by the root of its inputs
-        layer.weight.copy_(torch.cat([rows, -rows]) * WIDTH * size**0.5)
+        layer.weight.copy_(torch.cat([rows, -rows]) * size**0.5)
         layer.bias.zero_()
         # of a rectified normal number: GAIN (1 - LEAK) / sqrt(2 pi) standard deviations
-        average = GAIN * (1.0 - LEAK) * WIDTH / (2.0 * torch.pi) ** 0.5
-        generator.mapping.w_avg.fill_(average)
+        generator.mapping.w_avg.fill_(GAIN * (1.0 - LEAK) * WIDTH / (2.0 * torch.pi) ** 0.5)
     generator.mapping.requires_grad_(False)
-    return rows
 
 
-def decode(w: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """Find the z, normalised, that a w stands for; exact where w comes from the mapping.
+def decode(w: torch.Tensor) -> torch.Tensor:
+    """Find the z, normalised, that a w ``[B, w_dim]`` stands for, ``[B, z_dim]``.
 
-    Parameters
-    ----------
-    w
-        ``[B, w_dim]``.
-    directions
-        What :py:func:`build_mapping` gave.
-
-    Returns
-    -------
-        ``[B, z_dim]``.
+    It is exact where w comes from the mapping.
     """
     plus, minus = w.chunk(2, dim=1)
-    return (plus - minus) / (GAIN * (1.0 + LEAK) * WIDTH) @ directions
+    return (plus - minus) / (GAIN * (1.0 + LEAK) * WIDTH)
 
 
 def describe(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

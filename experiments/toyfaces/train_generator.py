@@ -35,8 +35,6 @@ class Targets(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     ----------
     generator
         Its mapping is used.
-    directions
-        Of the mapping.
     batch_size
         Images in a batch. Half of them stand at a w that was moved, as dynamic sampling will.
     count
@@ -48,13 +46,11 @@ class Targets(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self,
         generator: Generator,
-        directions: torch.Tensor,
         batch_size: int,
         count: int,
         seed: int,
     ) -> None:
         self.mapping = copy.deepcopy(generator.mapping).eval()
-        self.directions = directions
         self.batch_size = batch_size
         self.count = count
         self.seed = seed
@@ -73,7 +69,7 @@ class Targets(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         moved = self.batch_size // 2
         noise = torch.from_numpy(rng.standard_normal((moved, w.shape[1]))).float()
         w[:moved] += noise * torch.from_numpy(rng.random((moved, 1))).float()
-        faces_ = render(*describe(decode(w, self.directions)), RESOLUTION, "ffhq")
+        faces_ = render(*describe(decode(w)), RESOLUTION, "ffhq")
         return w, faces.to_uint8(faces_)
 
 
@@ -94,9 +90,9 @@ def difference(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=toyfaces.GENERATOR)
-@click.option("--images", default=200_000, show_default=True, help="Renderings to learn from.")
-@click.option("--batch-size", default=32, show_default=True)
-@click.option("--rate", default=4e-3, show_default=True)
+@click.option("--images", default=150_000, show_default=True, help="Renderings to learn from.")
+@click.option("--batch-size", default=16, show_default=True)
+@click.option("--rate", default=1.2e-2, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes that render.")
@@ -108,9 +104,14 @@ def main(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     generator = Generator(**architectures.GENERATOR)
-    directions = build_mapping(generator, seed)
+    build_mapping(generator)
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.endswith("affine.weight"):
+                # random styles of unit variance have to be unlearned first: start nearer to none
+                parameter.mul_(0.3)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    targets = Targets(generator, directions, batch_size, images // batch_size, seed)
+    targets = Targets(generator, batch_size, images // batch_size, seed)
 
     generator.train()
     generator.half_in(4, torch.bfloat16)
@@ -130,7 +131,7 @@ def main(
         optimizer.step()
         schedule.step()
         running += (loss.item() - running) * max(0.02, 1.0 / (step + 1))
-        decay = min(0.998, (step + 1) / (step + 10))
+        decay = min(0.99, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.synthesis.parameters(), parameters, strict=True):
                 mean.lerp_(value, 1.0 - decay)
