@@ -10,6 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..faces import FACE_SIZE
+from ..generators.fast import crop_window, needed_windows
+from ..generators.layers import Linear
 
 FLOPS_PER_MULTIPLY_ADD = 2
 
@@ -22,10 +24,11 @@ def count_work(
 ) -> Work:
     """Count floating-point operations and bytes of each phase of an iteration (two steps).
 
-    Operations are those of the convolutions and matrix products, written directly, of the whole
-    image in synthesis. Bytes: weights are read once a step, each layer's output is written once and
-    read once, in the precision in which the phase computes; three passes for student and backward
-    together; Adam reads weight, gradient and two moments and writes three of them.
+    Operations are those of the convolutions and matrix products, written directly; in synthesis
+    only what reaches the crop. Bytes: weights are read once a step, the output of each convolution
+    and product is written once and read once, in the precision in which the phase computes;
+    backward counts twice the forward pass; Adam reads weight, gradient and two moments and writes
+    three of them.
 
     Parameters
     ----------
@@ -53,7 +56,8 @@ def count_work(
     embedding = _count(teacher, face, of_weights=width)
     recognition = _count(student, face, of_weights=4)
     parameters = sum(p.numel() for p in student.parameters())
-    images = 3 * generator.resolution**2 * 4 + 3 * FACE_SIZE**2 * 4
+    window = crop_window(generator.resolution)
+    images = 3 * (window.height * window.width + FACE_SIZE**2) * 4
     # fresh batch only: re-sampling is in w
     return {
         "mapping": _scale(mapping, batch, 1),
@@ -67,30 +71,38 @@ def count_work(
 
 
 def count_synthesis(generator: Any) -> list[dict[str, Any]]:
-    """Count the work of each layer of a StyleGAN2 for one image.
+    """Count the work of each layer of a StyleGAN2 for the part of one image that becomes a face.
 
     Returns
     -------
         For each convolution and colour layer: ``name``, ``flops``, ``outputs`` and ``weights``
         (numbers of elements).
     """
+    windows = needed_windows(crop_window(generator.resolution))
     layers = []
     for name, weight in generator.synthesis.named_parameters():
         if not name.endswith((".conv0.weight", ".conv1.weight", ".torgb.weight")):
             continue
         outputs, inputs, size, _ = weight.shape
         resolution = int(name.split(".")[0].removeprefix("b"))
-        # the up-sampling layer convolves the small image: its zeros cost nothing
-        side = resolution // 2 if ".conv0." in name else resolution
-        operations = FLOPS_PER_MULTIPLY_ADD * inputs * outputs * size**2 * side**2
+        window = windows[resolution]
+        if ".conv0." in name:
+            # the up-sampling layer convolves the small image: its zeros cost nothing
+            source = windows[resolution // 2]
+            window = window.grow(1)
+            positions = source.height * source.width
+        else:
+            positions = window.height * window.width
+        operations = FLOPS_PER_MULTIPLY_ADD * inputs * outputs * size**2 * positions
+        made = outputs * window.height * window.width
         if ".conv0." in name:
             # the low-pass filter as two one-dimensional ones of four taps
-            operations += FLOPS_PER_MULTIPLY_ADD * 2 * 4 * outputs * resolution**2
+            operations += FLOPS_PER_MULTIPLY_ADD * 2 * 4 * made
         layers.append(
             {
                 "name": name.removesuffix(".weight"),
                 "flops": float(operations),
-                "outputs": outputs * resolution**2,
+                "outputs": made,
                 "weights": weight.numel(),
             }
         )
@@ -187,7 +199,8 @@ def _count(network: nn.Module, example: torch.Tensor, of_weights: int) -> dict[s
     copied = copy.deepcopy(network, _shapes_only(network)).eval()
 
     def add(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG001
-        if isinstance(output, torch.Tensor) and not list(module.children()):
+        # norms and rectifiers can be a part of the layer before them
+        if isinstance(module, nn.Conv2d | nn.Linear | Linear):
             outputs[0] += output.numel()
 
     for module in copied.modules():

@@ -108,8 +108,18 @@ def _between(top: int, left: int, bottom: int, right: int, size: int) -> Window:
 def crop_window(resolution: int) -> Window:
     """Give the part of an image that becomes the aligned face: see :py:mod:`~..faces`."""
     top, left, side = crop_box(resolution)
-    # a box that reaches over the edge is cut there by the crop as well
     return _between(top, left, top + side, left + side, resolution)
+
+
+def needed_windows(window: Window) -> dict[int, Window]:
+    """Give the part of each resolution's activations that a part of the image depends on."""
+    windows = {window.size: window}
+    size = window.size
+    while size > 4:
+        wanted = windows[size].grow(1)
+        size //= 2
+        windows[size] = wanted.halve()
+    return windows
 
 
 class FastMapping(nn.Module):
@@ -250,11 +260,7 @@ class FastLayer(nn.Module):
             ``[B, O, after.height, after.width]``.
         """
         if x.shape[0] == 1:
-            weight = self._own_weight(styles, norms)
-            # the filter's sum is 1 for a constant input, but not at the edge: bias comes after it
-            x = self._convolve(x, weight, None if self.up else self.bias)
-            if self.up:
-                x.add_(self.bias[:, None, None])
+            x = self._convolve(x, self._own_weight(styles, norms), self.bias)
         else:
             x = self._convolve(x * styles.to(x.dtype)[:, :, None, None], self.low_weight, None)
             bias = self.bias[:, None, None]
@@ -309,8 +315,8 @@ class FastLayer(nn.Module):
             after.bottom + 2 - last[0],
         )
         if len(set(padding)) == 1:
-            return F.conv2d(x, self.fir, padding=padding[0], groups=x.shape[1])
-        return F.conv2d(F.pad(x, padding), self.fir, groups=x.shape[1])
+            return F.conv2d(x, self.fir, bias, padding=padding[0], groups=x.shape[1])
+        return F.conv2d(F.pad(x, padding), self.fir, bias, groups=x.shape[1])
 
 
 Step = tuple[FastLayer, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
@@ -340,10 +346,7 @@ class FastSynthesis(nn.Module):
         self.window = window
         self.resolutions = plain.resolutions
         self.register_buffer("const", plain.get_parameter("b4.const").detach().clone()[None])
-        # from the image down to the constant: what each resolution must give
-        self.windows = {window.size: window}
-        for size in reversed(self.resolutions[:-1]):
-            self.windows[size] = self.windows[2 * size].grow(1).halve()
+        self.windows = needed_windows(window)
         for block in plain.blocks():
             size = block.resolution
             kind = dtype if dtype is not None else plain._dtype(size, device)
@@ -489,4 +492,8 @@ class FastGenerator(nn.Module):
 
 def accelerate_generator(generator: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Give the fast form of a plain StyleGAN2, and any other generator as it is."""
-    return FastGenerator(generator, dtype) if type(generator) is Generator else generator
+    if type(generator) is not Generator:
+        return generator
+    top, left, side = crop_box(generator.resolution)
+    inside = min(top, left) >= 0 and max(top, left) + side <= generator.resolution
+    return FastGenerator(generator, dtype) if inside else generator

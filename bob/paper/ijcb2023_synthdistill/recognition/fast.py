@@ -141,14 +141,14 @@ class FastTeacher(nn.Module):
 
     def _fold_head(self, network: IResNet, side: int) -> None:
         """Fold the last norms into the linear layer, which then reads channels-last."""
-        scale, shift = scale_and_shift(network.bn2)
-        channels = len(scale)
-        weight = network.fc.weight.double().view(-1, channels, side, side)
-        bias = network.fc.bias.double() + (weight * shift[:, None, None]).sum(dim=(1, 2, 3))
-        weight = weight * scale[:, None, None]
-        scale, shift = scale_and_shift(network.features)
-        weight = (weight * scale[:, None, None, None]).permute(0, 2, 3, 1).flatten(1)
-        self.register_buffer("head_weight", weight.to(self.dtype).contiguous())
+        scale, shift = (value.float() for value in scale_and_shift(network.bn2))
+        # in float32 and in place: this weight is the largest tensor of the network by far
+        weight = network.fc.weight.unflatten(1, (len(scale), side, side)).permute(0, 2, 3, 1)
+        bias = network.fc.bias + weight.sum(dim=(1, 2)) @ shift
+        weight = weight.contiguous().mul_(scale)
+        scale, shift = (value.float() for value in scale_and_shift(network.features))
+        weight.mul_(scale[:, None, None, None])
+        self.register_buffer("head_weight", weight.flatten(1).to(self.dtype))
         self.register_buffer("head_bias", (bias * scale + shift).to(self.dtype))
 
     @torch.no_grad()

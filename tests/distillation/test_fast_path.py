@@ -1,0 +1,125 @@
+"""A training by the fast path against the same training by the plain one."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from bob.paper.ijcb2023_synthdistill import faces
+from bob.paper.ijcb2023_synthdistill.distillation.build import (
+    assemble,
+    create_fabric,
+    create_method,
+    create_student,
+)
+from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
+from bob.paper.ijcb2023_synthdistill.distillation.fast import FrozenNetworks
+from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.generators import load_generator
+from bob.paper.ijcb2023_synthdistill.generators.fast import FastGenerator
+from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
+from bob.paper.ijcb2023_synthdistill.recognition.fast import FastTeacher
+from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, load_teacher
+
+
+def train(options, iterations):
+    """Give the losses and cosines of some iterations, and the student after them."""
+    method = create_method(options, create_fabric(options))
+    method.student.train()
+    losses, similarities = [], []
+    for iteration in range(iterations):
+        draws = Draws(options.seed, "train", iteration, options.batch_size, "cpu")
+        draws.seed_global(0)
+        for result in method.iteration(draws, range(options.batch_size)):
+            losses.append(result.loss)
+            similarities.append(result.similarity)
+    weights = {k: v.double() for k, v in method.student.state_dict().items()}
+    return torch.stack(losses), torch.cat(similarities), weights
+
+
+def distance(first, second):
+    """Give the relative distance of two students: the norm of all differences over the norm."""
+    difference = sum((first[k] - second[k]).square().sum() for k in first)
+    return (difference / sum(v.square().sum() for v in second.values())).sqrt().item()
+
+
+def test_the_fast_path_is_used_unless_plain_is_asked_for(tiny_run):
+    fast, plain = (
+        create_method(options, create_fabric(options))
+        for options in (tiny_run, replace(tiny_run, plain=True))
+    )
+    assert isinstance(fast.generator, FastGenerator)
+    assert isinstance(fast.teacher, FastTeacher)
+    assert fast.crop is faces.resize
+    assert isinstance(plain.generator, Generator)
+    assert isinstance(plain.teacher, Teacher)
+    assert plain.crop is faces.crop
+
+
+def test_twenty_steps_give_the_plain_student(tiny_run):
+    # without batch norms: in a network of random weights and a batch of four they multiply rounding
+    options = replace(tiny_run, student="test_efficientnet_ln")
+    losses, similarities, student = train(options, 10)
+    plain = train(replace(options, plain=True), 10)
+    assert torch.allclose(losses, plain[0], rtol=1e-4, atol=0)
+    assert torch.allclose(similarities, plain[1], rtol=0, atol=1e-4)
+    assert losses[-1] < losses[0]
+    assert distance(student, plain[2]) < 1e-4
+
+
+def test_bfloat16_follows_float32(tiny_run):
+    options = replace(tiny_run, student="test_efficientnet_ln")
+    losses, _, student = train(replace(options, precision="bf16"), 5)
+    full = train(options, 5)
+    assert torch.allclose(losses, full[0], rtol=0.05, atol=0)
+    assert 1e-7 < distance(student, full[2]) < 0.05
+
+
+def test_faces_and_embeddings_are_the_plain_ones(tiny_run):
+    rows = range(tiny_run.batch_size)
+    found = []
+    for plain in (False, True):
+        options = replace(tiny_run, plain=plain)
+        method = create_method(options, create_fabric(options))
+        draws = Draws(1, "test", 0, tiny_run.batch_size, "cpu")
+        w = method.mapping(draws.normal("z", method.generator.z_dim, rows))
+        made = method.faces(w, "fresh", draws, rows)
+        found.append((w, made, method.teacher(made)))
+    for fast, plain in zip(*found, strict=True):
+        assert (fast - plain).abs().max() < 1e-4 * plain.std()
+
+
+def test_a_teacher_of_the_users_own_is_used_as_it_is(tiny_run):
+    class Mean(nn.Module):
+        embedding_size = 512
+
+        def forward(self, x):
+            return x.mean(dim=(1, 2, 3))[:, None].expand(-1, 512)
+
+    fabric = create_fabric(tiny_run)
+    networks = load_generator(tiny_run.generator), Mean(), create_student(tiny_run)
+    method = assemble(tiny_run, fabric, *networks)
+    assert type(method.teacher) is Mean
+    draws = Draws(1, "train", 0, 4, "cpu")
+    fresh, _ = method.iteration(draws, range(4))
+    assert torch.isfinite(fresh.loss)
+    with pytest.raises(SynthDistillError, match=r"Mean .*--precision 32"):
+        assemble(replace(tiny_run, precision="bf16"), fabric, *networks)
+
+
+def test_a_network_that_knows_its_precision_is_told(tiny_run):
+    class Mine(nn.Module):
+        def set_precision(self, dtype):
+            self.dtype = dtype
+
+    options = replace(tiny_run, precision="bf16")
+    networks = FrozenNetworks.prepare(Mine(), Mine(), options)
+    assert networks.generator.dtype == networks.teacher.dtype == torch.bfloat16
+    assert networks.crop is faces.crop
+
+
+def test_plain_refuses_a_precision_that_the_teacher_lacks(tiny_run):
+    generator, teacher = load_generator(tiny_run.generator), load_teacher(tiny_run.teacher)
+    with pytest.raises(SynthDistillError, match="--precision 32"):
+        FrozenNetworks.prepare(generator, teacher, replace(tiny_run, plain=True, precision="bf16"))
