@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_the_command_is_the_run(run, config):
     assert run.options.loss == "cosine"
     assert run.options.seed == 3
     assert more.options.epochs == 0
+
+
+def test_the_process_is_the_command(run):
+    command = [*run.process(), "--help"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "synthdistill-train tinyfar-a" in answer.stdout
+    assert command[3:-1] == run.command()[1:]
 
 
 def test_a_run_is_missing_unfinished_and_done(run):
