@@ -62,7 +62,7 @@ class FrozenNetworks:
 
         fast_generator = accelerate_generator(generator, dtype)
         fast_teacher = accelerate_teacher(teacher, dtype)
-        crop = faces.crop
+        crop: Crop = faces.crop
         if isinstance(fast_generator, FastGenerator):
             crop = faces.resize
         else:
@@ -78,7 +78,7 @@ def prepare_student(student: nn.Module, options: Options) -> nn.Module:
     """Lay the student's convolutions out as the device likes them, and compile it if asked for."""
     if options.plain:
         return student
-    student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = student.to(memory_format=torch.channels_last)
     if options.compile:
         # in place, so that the names of its parameters stay
         student.compile()
@@ -93,8 +93,8 @@ def _in_type(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         return network
     if isinstance(network, Generator):
         network.half_in(0 if dtype == torch.float32 else network.num_ws, dtype)
-    elif hasattr(network, "set_precision"):
-        network.set_precision(dtype)
+    elif callable(set_precision := getattr(network, "set_precision", None)):
+        set_precision(dtype)
     elif dtype != torch.float32:
         raise SynthDistillError(
             f"{type(network).__name__} has no reduced precision here: use --precision 32"

@@ -218,8 +218,9 @@ def _count(network: nn.Module, example: torch.Tensor, of_weights: int) -> dict[s
 def _shapes_only(network: nn.Module) -> dict[int, Any]:
     """Make a memo for :py:func:`copy.deepcopy` that replaces tensors by ones without storage."""
     memo: dict[int, Any] = {}
-    for tensor in network.parameters():
-        memo[id(tensor)] = nn.Parameter(tensor.detach().to("meta"), tensor.requires_grad)
+    for parameter in network.parameters():
+        empty = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        memo[id(parameter)] = empty
     for tensor in network.buffers():
         memo[id(tensor)] = tensor.to("meta")
     return memo

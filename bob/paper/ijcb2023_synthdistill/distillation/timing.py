@@ -95,6 +95,7 @@ def build_networks(options: Options) -> tuple[nn.Module, nn.Module, nn.Module]:
     from ..recognition.teacher import Teacher, load_teacher
 
     torch.manual_seed(options.seed)
+    generator: nn.Module
     if options.generator is not None:
         generator = load_generator(options.generator)
     else:
@@ -117,7 +118,7 @@ def random_generator(**sizes: int) -> nn.Module:
     """
     from ..generators.stylegan2 import Generator
 
-    generator = Generator(**sizes).eval().requires_grad_(False)  # type: ignore[arg-type]
+    generator = Generator(**sizes).eval().requires_grad_(False)
     for name, parameter in generator.named_parameters():
         if name.endswith("noise_strength"):
             parameter.fill_(0.1)

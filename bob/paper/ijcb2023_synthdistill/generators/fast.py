@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..faces import crop_box
-from .layers import FIR, GAIN, LEAK, StyledConvolution, ToRGB
+from .layers import FIR, GAIN, LEAK, Linear, StyledConvolution, ToRGB
 from .stylegan2 import NOISE_MODES, Block, Generator, Mapping, Noise
 
 SMALL_SIDE = 32
@@ -138,6 +138,7 @@ class FastMapping(nn.Module):
         self.register_buffer("w_avg", mapping.w_avg.detach().clone())
         for index in range(self.num_layers):
             layer = mapping.get_submodule(f"fc{index}")
+            assert isinstance(layer, Linear)  # noqa: S101 - for the type checker
             multiplier = layer.multiplier
             gain = multiplier / math.sqrt(layer.weight.shape[1])
             # the rectifier's gain passes through the rectifier
@@ -183,6 +184,8 @@ class FastLayer(nn.Module):
     affine_bias: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
+    low_weight: torch.Tensor
+    fir: torch.Tensor
     power: torch.Tensor | None
     noise_const: torch.Tensor
 

@@ -101,6 +101,8 @@ class FoldedBlock(nn.Module):
         self.downsample = None
         if block.downsample is not None:
             convolution, norm = block.downsample
+            assert isinstance(convolution, nn.Conv2d)  # noqa: S101 - for the type checker
+            assert isinstance(norm, nn.BatchNorm2d)  # noqa: S101
             self.downsample = FoldedConvolution(convolution, norm, None, side, dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -133,8 +135,9 @@ class FastTeacher(nn.Module):
             side = FACE_SIZE
             for stage in range(1, len(network.layers) + 1):
                 for block in network.get_submodule(f"layer{stage}").children():
-                    blocks.append(FoldedBlock(block, side, dtype))  # type: ignore[arg-type]
-                    side = (side + block.conv2.stride[0] - 1) // block.conv2.stride[0]
+                    assert isinstance(block, Block)  # noqa: S101 - for the type checker
+                    blocks.append(FoldedBlock(block, side, dtype))
+                    side = -(-side // block.conv2.stride[0])
             self.blocks = nn.Sequential(*blocks)
             self._fold_head(network, side)
         self.eval()
