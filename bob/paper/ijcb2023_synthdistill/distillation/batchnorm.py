@@ -73,12 +73,14 @@ class SynchronisedBatchNorm(_BatchNorm):
         if not self.training or processes == 1:
             return self.act(self.drop(super().forward(input)))
         dimensions = [0, *range(2, input.dim())]
-        # every process has the same share of the batch, so the mean of their means is the mean
-        mean = _mean_over_processes(input.mean(dimensions, keepdim=True), processes)
-        centred = input - mean
-        variance = _mean_over_processes(centred.square().mean(dimensions, keepdim=True), processes)
+        variance, mean = torch.var_mean(input, dimensions, correction=0, keepdim=True)
+        # every process has the same share of the batch, so the means of their moments are the
+        # whole batch's; in float64 the difference below loses nothing
+        moments = torch.stack([mean.double(), variance.double() + mean.double().square()])
+        moments = _SumOverProcesses.apply(moments) / processes
+        mean, variance = moments[0].float(), (moments[1] - moments[0].square()).float()
         self._track(mean, variance, processes * input.numel() // input.shape[1])
-        normalised = centred * torch.rsqrt(variance + self.eps)
+        normalised = (input - mean) * torch.rsqrt(variance + self.eps)
         if self.affine:
             shape = [1, -1] + [1] * (input.dim() - 2)
             normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
@@ -96,11 +98,6 @@ class SynchronisedBatchNorm(_BatchNorm):
             momentum = 1 / int(self.num_batches_tracked)
         self.running_mean.lerp_(mean.flatten(), momentum)
         self.running_var.lerp_(variance.flatten() * (count / max(count - 1, 1)), momentum)
-
-
-def _mean_over_processes(tensor: torch.Tensor, processes: int) -> torch.Tensor:
-    """Average a tensor over all processes; the gradient goes back to all of them."""
-    return _SumOverProcesses.apply(tensor) / processes
 
 
 class _SumOverProcesses(torch.autograd.Function):

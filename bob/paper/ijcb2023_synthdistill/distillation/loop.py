@@ -95,12 +95,15 @@ def train(options: Options, output: Path, stop: Stop) -> Progress:
         stack.enter_context(launched(fabric))
         stack.enter_context(_explained(options, fabric))
         if fabric.is_global_zero:
-            folder.begin(describe_run(options))
+            folder.check(description := describe_run(options))
         fabric.barrier()
         finished = _finished(options, folder)
         if finished is not None:
             return finished
         run = Run(options, folder, fabric, create_method(options, fabric))
+        if fabric.is_global_zero:
+            # not earlier: a damaged file must not become a part of what the run is
+            folder.begin(description)
         run.resume()
         run.train(stop)
         if not fabric.is_global_zero:

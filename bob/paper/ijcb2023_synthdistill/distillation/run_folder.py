@@ -127,14 +127,16 @@ class RunFolder:
         SynthDistillError
             The folder holds a run with other options.
         """
-        if self.options.exists():
-            self._check_same(description)
+        self.check(description)
         with atomic_write(self.options) as temporary:
             temporary.write_text(json.dumps(description, indent=2) + "\n")
         with atomic_write(self.pipeline) as temporary:
             temporary.write_text(PIPELINE.format(path=self.pipeline.name))
 
-    def _check_same(self, description: Mapping[str, Any]) -> None:
+    def check(self, description: Mapping[str, Any]) -> None:
+        """Check that the folder holds no run, or this one: see :py:meth:`begin`."""
+        if not self.options.exists():
+            return
         try:
             before = json.loads(self.options.read_text())["options"]
         except (OSError, ValueError, KeyError, TypeError) as error:

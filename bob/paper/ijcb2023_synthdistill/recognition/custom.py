@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import json
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -89,11 +90,14 @@ class Recipe:
             It cannot be imported, or is not what may be a student.
         """
         module_name, _, qualified = self.factory.partition(":")
+        if module_name.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+            # importing some of Python's own modules does things, and none holds a network
+            raise SynthDistillError(f"{RULE}; found {self.factory}, of Python itself")
         try:
             found: Any = importlib.import_module(module_name)
             for name in qualified.split("."):
                 found = getattr(found, name)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise SynthDistillError(
                 f"the student's network {self.factory} cannot be imported: {error}. Put it into a "
                 "module (not into the configuration file) that is installed or whose folder is in "

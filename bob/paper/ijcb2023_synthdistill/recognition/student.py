@@ -15,7 +15,14 @@ from .. import faces as conventions
 from ..errors import SynthDistillError
 from .backbones import count_features, create_backbone, load_backbone
 from .custom import CustomStudent, Recipe
-from .weights import check_format, load_weights, read_weights, save_weights
+from .weights import (
+    State,
+    check_format,
+    check_weights,
+    load_weights,
+    read_weights,
+    save_weights,
+)
 
 EMBEDDING_SIZE = 512
 """Number of elements of the embedding, as of the published teachers."""
@@ -190,6 +197,7 @@ def load_student(path: Path | str) -> Student | CustomStudent:
             if ":" in architecture:
                 student = CustomStudent(Recipe(architecture, arguments), embedding_size)
             else:
+                _check_size(architecture, embedding_size, state, path)
                 student = Student(architecture, False, embedding_size)
         except SynthDistillError as error:
             raise SynthDistillError(f"cannot load the student {path}: {error.message}") from error
@@ -208,6 +216,22 @@ def read_metadata(path: Path | str) -> Mapping[str, str]:
     _, metadata = read_weights(Path(path), "a student")
     check_format(metadata, FORMAT, FORMAT_VERSION, Path(path))
     return metadata
+
+
+def _check_size(architecture: str, embedding_size: int, state: State, path: Path) -> None:
+    """Refuse metadata that claim a network larger than the file, before memory is asked for."""
+    linear = state.get("linear.weight")
+    if linear is None or linear.ndim != 2 or len(linear) != embedding_size:
+        raise SynthDistillError(
+            f"embeddings of {embedding_size} elements were expected of its linear layer, found "
+            f"{'none' if linear is None else list(linear.shape)}. Take another copy"
+        )
+    try:
+        with torch.device("meta"):
+            sketch = Student(architecture, False, embedding_size)
+    except SynthDistillError:
+        return  # some of timm's models cannot be sketched; building it tells what else is wrong
+    check_weights(sketch, state, path)
 
 
 def _start_from(student: Student | CustomStudent, path: Path) -> None:

@@ -158,6 +158,23 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Pa
         Names are missing or too many, shapes differ, or values are not finite. The network is as
         it was.
     """
+    check_weights(network, state, path)
+    if any(tensor.is_meta for tensor in network.state_dict().values()):
+        network.to_empty(device="cpu")
+    counters = {
+        name: torch.zeros_like(t) for name, t in network.state_dict().items() if name not in state
+    }
+    network.load_state_dict({**state, **counters})
+
+
+def check_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Check that a state dict is the network's, which may be on the meta device.
+
+    Raises
+    ------
+    SynthDistillError
+        Names are missing or too many, shapes differ, or values are not finite.
+    """
     expected = network.state_dict()
     missing = [n for n in expected if n not in state and not n.endswith("num_batches_tracked")]
     extra = [name for name in state if name not in expected]
@@ -186,12 +203,6 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Pa
             f"{path} holds values that are not finite, in {shorten(broken)}: it comes from a "
             "training that diverged, or is damaged. Take another file."
         )
-    if any(tensor.is_meta for tensor in expected.values()):
-        network.to_empty(device="cpu")
-    counters = {
-        name: torch.zeros_like(t) for name, t in network.state_dict().items() if name not in state
-    }
-    network.load_state_dict({**state, **counters})
 
 
 def shorten(names: list[str]) -> str:
