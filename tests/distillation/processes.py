@@ -21,7 +21,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.options import Options
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 
 OPTIMIZERS = {
-    "sgd": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
+    "sgd": partial(torch.optim.SGD, lr=5e-3),
     "adam": partial(torch.optim.Adam, lr=1e-3),
 }
 
