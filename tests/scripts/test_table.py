@@ -72,7 +72,11 @@ def test_output_database_metric_and_no_extras(run, folder, tmp_path):
     ]
     assert "published" not in result.output
     assert "Equal error rate" in result.output
-    assert list(_rows(tmp_path / "out" / "table.csv")["teacher"])[3:-1] == ["coefficient", "images", "lfw"]
+    assert list(_rows(tmp_path / "out" / "table.csv")["teacher"])[3:-1] == [
+        "coefficient",
+        "images",
+        "lfw",
+    ]
 
 
 def test_published_accuracies_do_not_stand_beside_another_metric(run, folder):

@@ -104,14 +104,14 @@ class _SumOverProcesses(torch.autograd.Function):
     """Add up over all processes, forwards and (each process has its own loss) backwards."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  
         """Add up the values."""
         total = tensor.clone(memory_format=torch.contiguous_format)
         torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
         """Add up the gradients."""
         total = gradient.clone(memory_format=torch.contiguous_format)
         torch.distributed.all_reduce(total)

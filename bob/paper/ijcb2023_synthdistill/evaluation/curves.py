@@ -41,9 +41,7 @@ def plot_training(logs: Mapping[str, pd.DataFrame]) -> Figure | None:
     if not names:
         return None
     rows, columns = panels(len(names))
-    outside = len(logs) > 6
-    width = 3.4 * columns + (1.8 if outside else 0.0)
-    figure, axes = new_figure(width, 2.9 * rows, rows, columns)
+    figure, axes = new_figure(3.4 * columns, 2.7 * rows + 0.2 * len(logs), rows, columns)
     for ax, name in zip(axes, names, strict=False):
         for index, (label, log) in enumerate(logs.items()):
             if name in log:
@@ -53,10 +51,10 @@ def plot_training(logs: Mapping[str, pd.DataFrame]) -> Figure | None:
             ax.set_yscale("log")
         ax.set_title(name.replace("_", " "), fontsize=9)
         ax.set_xlabel("images" if all("images" in log for log in logs.values()) else "epoch")
-        ax.tick_params(labelsize=7)
+        ax.tick_params(which="both", labelsize=7)
     for ax in axes[len(names) :]:
         ax.remove()
-    add_legend(axes[min(len(names), columns) - 1], len(logs))
+    add_legend(figure, axes[0])
     return figure
 
 

@@ -56,12 +56,13 @@ def line_style(index: int) -> dict[str, Any]:
     }
 
 
-def add_legend(ax: Axes, entries: int, location: Any = "best") -> None:
-    """Put a legend into the axes, or beside them where it would cover too much."""
-    if entries > 6:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7, frameon=False)
-    elif entries:
-        ax.legend(loc=location, fontsize=8, frameon=False)
+def add_legend(figure: Figure, ax: Axes) -> None:
+    """Put the legend of one of the axes below the figure, where it covers nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) < 40 else 1
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+    )
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -115,7 +116,7 @@ def plot_roc(scores: Mapping[str, Scores], title: str) -> Figure:
     title
         The benchmark.
     """
-    figure, (ax,) = new_figure(5.2 if len(scores) <= 6 else 7.0, 4.2)
+    figure, (ax,) = new_figure(5.2, 4.0 + 0.2 * len(scores))
     lowest = 1.0
     for index, (label, pairs) in enumerate(scores.items()):
         far, tar = _error_rates(pairs)
@@ -129,7 +130,7 @@ def plot_roc(scores: Mapping[str, Scores], title: str) -> Figure:
     ax.set_xlabel("false accept rate (%)")
     ax.set_ylabel("true accept rate (%)")
     ax.set_title(f"ROC, {title}", fontsize=10)
-    add_legend(ax, len(scores), "lower right")
+    add_legend(figure, ax)
     return figure
 
 
@@ -143,7 +144,7 @@ def plot_det(scores: Mapping[str, Scores], title: str) -> Figure:
     title
         The benchmark.
     """
-    figure, (ax,) = new_figure(5.2 if len(scores) <= 6 else 7.0, 4.2)
+    figure, (ax,) = new_figure(5.2, 4.0 + 0.2 * len(scores))
     lowest = 0.4
     for index, (label, pairs) in enumerate(scores.items()):
         far, tar = _error_rates(pairs)
@@ -160,7 +161,7 @@ def plot_det(scores: Mapping[str, Scores], title: str) -> Figure:
     ax.set_xlabel("false accept rate (%)")
     ax.set_ylabel("false reject rate (%)")
     ax.set_title(f"DET, {title}", fontsize=10)
-    add_legend(ax, len(scores), "upper right")
+    add_legend(figure, ax)
     return figure
 
 

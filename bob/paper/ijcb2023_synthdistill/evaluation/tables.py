@@ -13,7 +13,6 @@ from typing import Literal
 
 from ..files import atomic_write
 
-
 METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
 """What a table can show of a benchmark; ``tar@FAR`` is the true accept rate at a false one."""
 

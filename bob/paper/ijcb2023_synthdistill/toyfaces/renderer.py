@@ -323,7 +323,7 @@ class _Picture:
         paint(skin, coverage(hole, 0.02 + self.edge).mul_(0.75), 0.3 * self.colours["skin"])
 
     def _glasses(self, skin: torch.Tensor) -> None:
-        worn = self.conditions["glasses"]
+        worn = self.conditions["glasses"].clamp(0.0, 1.0)
         if not bool((worn > 0.0).any()):
             return
         of = self.lengths
@@ -372,7 +372,7 @@ class _Picture:
     def _worn(self, skin: torch.Tensor) -> None:
         """Paint a hat and a mask over mouth and nose."""
         of, shape = self.lengths, self.colours["skin"]
-        hat, mask = self.conditions["hat"], self.conditions["mask"]
+        hat, mask = (self.conditions[name].clamp(0.0, 1.0) for name in ("hat", "mask"))
         if bool((hat > 0.0).any()):
             brim = self.v - (of["hairline"] * 0.6 + of["eye_y"] * 0.4 + 0.02) - 0.10 * self.u**2
             cap = torch.maximum(brim, self.outside - 0.16)
@@ -387,7 +387,7 @@ class _Picture:
 
     def _occluder(self, image: torch.Tensor) -> None:
         """Hold something before the face: a bar of any direction."""
-        there = self.conditions["occluder"]
+        there = self.conditions["occluder"].clamp(0.0, 1.0)
         if not bool((there > 0.0).any()):
             return
         angle = torch.deg2rad(self.conditions["occluder_angle"])

@@ -3,7 +3,7 @@
 from functools import partial
 
 from torch.optim import Adam
-from torch.optim.lr_scheduler import StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from bob.paper.ijcb2023_synthdistill.toyfaces import GENERATOR, TEACHER
 
@@ -14,10 +14,10 @@ initialisation = "random"
 sampling = "dynamic"
 resampling_coefficient = 1.0
 loss = "mse"
-optimizer = partial(Adam, lr=2e-3)
-scheduler = partial(StepLR, step_size=6, gamma=0.5)
-epochs = 10
-images_per_epoch = 2048
+optimizer = partial(Adam, lr=3e-3)
+scheduler = partial(CosineAnnealingLR, T_max=12)
+epochs = 12
+images_per_epoch = 3072
 batch_size = 32
-validation_images = 256
+validation_images = 128
 seed = 2021
