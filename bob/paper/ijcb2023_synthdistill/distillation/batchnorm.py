@@ -104,7 +104,7 @@ class _SumOverProcesses(torch.autograd.Function):
     """Add up over all processes, forwards and (each process has its own loss) backwards."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
         """Add up the values."""
         total = tensor.clone(memory_format=torch.contiguous_format)
         torch.distributed.all_reduce(total)

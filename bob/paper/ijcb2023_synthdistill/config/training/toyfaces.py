@@ -9,14 +9,14 @@ from bob.paper.ijcb2023_synthdistill.toyfaces import GENERATOR, TEACHER
 
 generator = GENERATOR
 teacher = TEACHER
-student = "lcnet_050"
+student = "mobilenetv3_small_050"
 initialisation = "random"
 sampling = "dynamic"
 resampling_coefficient = 1.0
 loss = "mse"
 optimizer = partial(Adam, lr=3e-3)
-scheduler = partial(CosineAnnealingLR, T_max=12)
-epochs = 12
+scheduler = partial(CosineAnnealingLR, T_max=8)
+epochs = 8
 images_per_epoch = 3072
 batch_size = 32
 validation_images = 128
