@@ -26,8 +26,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
+demo: $(STAMP)
+	$(BIN)/python experiments/demo.py
+
+# two processes, each with one thread: more threads a process would wait for one another
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
