@@ -60,4 +60,5 @@ def stream(
     batches: Batches, workers: int = 1
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Yield the batches in order, rendered ahead by other processes."""
-    yield from DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=4)
+    ahead = 4 if workers else None
+    yield from DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=ahead)

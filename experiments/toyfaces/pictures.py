@@ -23,11 +23,14 @@ def save_grid(images: torch.Tensor, columns: int, path: Path) -> None:
     height, width = rows.shape[0] * rows.shape[1], rows.shape[2] * rows.shape[3]
     with atomic_write(path) as temporary:
         picture = Image.fromarray(rows.reshape(height, width, 3).numpy())
-        # 256 colours: a third of the bytes, and nobody sees it
-        picture.quantize(256).save(temporary, format="PNG", optimize=True)
+        # 256 colours, dithered: a third of the bytes
+        colours = picture.quantize(256)
+        picture.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(
+            temporary, format="PNG", optimize=True
+        )
 
 
-def people(rng: numpy.random.Generator, count: int = 6) -> torch.Tensor:
+def people(rng: numpy.random.Generator, count: int = 4) -> torch.Tensor:
     """Render people, a row each, by conditions, a column each."""
     identities = sample_identities(count, rng).repeat_interleave(len(COLUMNS), 0)
     conditions = [sample_conditions(1, rng, kind) for _ in range(count) for kind in COLUMNS]
@@ -59,11 +62,11 @@ def main(generator: Path, output: Path, seed: int) -> None:
     walk = torch.stack([network.synthesis(w) for w in steps], dim=1).flatten(0, 1)
     save_grid(walk, 10, output / "walk.png")
 
-    # what dynamic sampling does at coefficients c of 1: fresh above, re-sampled below
-    noise = torch.randn(10, 1, network.w_dim)
-    fresh, sampled = network.synthesis(ws[:10]), network.synthesis(ws[:10] + noise)
-    half = network.synthesis(ws[:10] + 0.5 * noise)
-    save_grid(faces.crop(torch.cat([fresh, half, sampled])), 10, output / "pairs.png")
+    # what dynamic sampling does: fresh above, re-sampled below, with c coefficient = 0.5 and 1
+    noise = torch.randn(8, 1, network.w_dim)
+    fresh, sampled = network.synthesis(ws[:8]), network.synthesis(ws[:8] + noise)
+    half = network.synthesis(ws[:8] + 0.5 * noise)
+    save_grid(faces.crop(torch.cat([fresh, half, sampled])), 8, output / "pairs.png")
 
 
 if __name__ == "__main__":

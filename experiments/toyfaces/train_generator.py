@@ -121,7 +121,9 @@ def main(
         optimizer, rate, total_steps=len(targets) + 1, pct_start=0.03, div_factor=10
     )
     start = time.monotonic()
-    loader = DataLoader(targets, batch_size=None, num_workers=workers, prefetch_factor=8)
+    loader = DataLoader(
+        targets, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None
+    )
     running = 0.0
     for step, (w, pixels) in enumerate(loader):
         ws = w.unsqueeze(1).expand(-1, generator.num_ws, -1)

@@ -116,7 +116,7 @@ def learn(
         if step % every == 0 or step + 1 == len(batches):
             logger.info(
                 "step %d of %d, %.0f s: ArcFace %.3f, parameters %.3f",
-                *(step, len(batches), time.monotonic() - start, float(classes), float(error)),
+                *(step, len(batches), time.monotonic() - start, classes.item(), error.item()),
             )
             if checkpoint:
                 save_teacher(checkpoint, network, {"step": step})
@@ -124,7 +124,7 @@ def learn(
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=toyfaces.TEACHER)
-@click.option("--images", default=200_000, show_default=True, help="Renderings to learn from.")
+@click.option("--images", default=100_000, show_default=True, help="Renderings to learn from.")
 @click.option("--people", default=3000, show_default=True)
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--rate", default=3e-3, show_default=True)
