@@ -59,9 +59,11 @@ def train_all(
         except SynthDistillError as error:
             failures.append(f"{run.name}: {error.message}")
             continue
-        if status in (99, 130):
+        # negative: killed before it could save and say so
+        if status in (99, 130) or status < 0:
             raise SynthDistillError(
-                f"the training of {run.name} was stopped and saved: the same command goes on"
+                f"the training of {run.name} was stopped: the same command goes on from what was "
+                "saved"
             )
         if status and optional:
             click.echo(f"{head}: not trained, its row stays empty: {optional}", err=True)
