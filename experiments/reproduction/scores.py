@@ -8,6 +8,7 @@ import click
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
+from bob.paper.ijcb2023_synthdistill.evaluation.provenance import EVALUATION
 from bob.paper.ijcb2023_synthdistill.evaluation.records import describe, is_current
 
 from .plan import PlannedModel
@@ -33,6 +34,10 @@ def missing_scores(model: PlannedModel, benchmarks: Sequence[str]) -> list[str]:
     recipe = NetworkRecipe(model.kind, model.file)
     missing = []
     for name in benchmarks:
+        if not (model.folder / name / EVALUATION).is_file():
+            # nothing to compare: the benchmark is not opened, which may mean drawing it
+            missing.append(name)
+            continue
         try:
             description = describe(recipe, name, open_benchmark(name), mirror=True)
             current = is_current(model.folder / name, description)

@@ -210,6 +210,17 @@ def test_dry_run_counts_images_and_invents_no_hours(world):
     assert world.evaluated == []
 
 
+def test_dry_run_opens_no_benchmark(world, monkeypatch):
+    def open_benchmark(name):
+        raise AssertionError("a miniature benchmark that is opened is drawn")
+
+    monkeypatch.setattr(scores, "open_benchmark", open_benchmark)
+    pretend_training(world.models()[0].run)
+    result = world("--dry-run")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.output.count("evaluate toyfaces") == 5
+
+
 def test_hours_come_from_the_users_rate(world, tmp_path):
     world.config.write_text(world.config.read_text().replace("per_epoch = 2", "per_epoch = 9000"))
     assert "180,000 images in 5 trainings; hours: 0.5" in world("--dry-run", "--rate", 100).output
