@@ -1,11 +1,11 @@
 """Read the one MATLAB file among the pair lists: AgeDB's ``splits``.
 
-`scipy` reads the file, but believes the sizes that it claims. So its structure is walked first:
-no compressed part may grow beyond a limit, no array may have more elements than bytes, and nothing
-but cells, structures, text and numbers may be in it.
+A reader of our own: scipy's believes what a damaged file claims, and has ended the process with a
+segmentation fault (our fuzzer found it). Here no compressed part may grow beyond a limit, no array
+may have more elements than bytes, and nothing but cells, structures, text and numbers is read.
 """
 
-import io
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,7 +24,12 @@ MAX_PARTS = 500_000
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCTURE = 1, 2
+_CELL, _STRUCTURE, _TEXT = 1, 2, 4
+_COMPLEX = 0x800
+_NUMBERS = {
+    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
+}  # fmt: skip
+_CODECS = {1: "latin1", 2: "latin1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _PLAIN_CLASSES = (_CELL, _STRUCTURE, 4, *range(6, 16))  # 4 is text, 6 to 15 are numbers
 
 
@@ -58,10 +63,9 @@ def read_splits(path: Path) -> list[list[tuple[str, str, bool]]]:
     except OSError as error:
         raise SynthDistillError(f"cannot read {path}: {error.strerror or error}.") from error
     try:
-        plain = _plain(content)
-        from scipy.io import loadmat
-
-        splits = loadmat(io.BytesIO(plain), variable_names=["splits"])["splits"]
+        splits = _variables(content).get("splits")
+        if splits is None:
+            raise _HostileError("it has no variable `splits`")
         return [_read_split(split) for split in _inside(splits).ravel()]
     except Exception as error:  # a hostile or damaged file can fail anywhere
         reason = str(error) if isinstance(error, _HostileError) else f"{type(error).__name__}"
@@ -71,25 +75,34 @@ def read_splits(path: Path) -> list[list[tuple[str, str, bool]]]:
         ) from error
 
 
-# The walk: is it safe to give these bytes to scipy? ---------------------------------------------
+# The file: what does it hold? --------------------------------------------------------------------
 
 
-def _plain(content: bytes) -> bytes:
-    """Check the whole file, and give it with nothing compressed."""
+class _Record:
+    """One element of a structure: the values of its fields, in order."""
+
+    def __init__(self, fields: list[Any]) -> None:
+        self.fields = fields
+
+
+def _variables(content: bytes) -> dict[str, Any]:
+    """Read all variables of a file."""
     if len(content) > MAX_SIZE:
         raise _HostileError(f"it has more than {MAX_SIZE:,} bytes")
     if len(content) < _HEADER or content[126:128] not in (b"IM", b"MI"):
         raise _HostileError("it does not begin like one")
     order = "<" if content[126:128] == b"IM" else ">"
-    plain = content[:_HEADER]
+    plain = b""
     for kind, body, whole in _elements(content[_HEADER:], order):
         plain += _inflated(body, MAX_SIZE - len(plain)) if kind == _COMPRESSED else whole
-    parts = [0]
-    for kind, body, _ in _elements(plain[_HEADER:], order):
+    reader = _Reader(order)
+    variables = {}
+    for kind, body, _ in _elements(plain, order):
         if kind != _MATRIX:
             raise _HostileError(f"a part of type {kind} is not expected")
-        _check_matrix(body, order, 0, parts)
-    return plain
+        name, value = reader.read(body)
+        variables[name] = value
+    return variables
 
 
 def _inflated(compressed: bytes, limit: int) -> bytes:
@@ -121,36 +134,94 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes, bytes]]:
         position = end
 
 
-def _check_matrix(body: bytes, order: str, depth: int, parts_seen: list[int]) -> None:
-    """Check one variable and, in cells and structures, all that it holds."""
-    parts_seen[0] += 1
-    if parts_seen[0] > MAX_PARTS:
-        raise _HostileError(f"it has more than {MAX_PARTS:,} parts")
-    if not body:  # an empty matrix has no content at all
-        return
-    if depth > 12:
-        raise _HostileError("it is nested too deeply")
-    parts = _elements(body, order)
-    flags, dimensions = next(parts)[1], next(parts)[1]
-    kind = struct.unpack(order + "I", flags[:4])[0] & 0xFF
-    if kind not in _PLAIN_CLASSES:
-        raise _HostileError(f"it holds an object or a function (class {kind})")
-    sizes = struct.unpack(f"{order}{len(dimensions) // 4}i", dimensions)
-    if not 2 <= len(sizes) <= 8 or min(sizes) < 0:
-        raise _HostileError(f"an array has the shape {sizes[:8]}")
-    count = 1
-    for size in sizes:
-        count *= size
-    next(parts)  # the name
-    if count > len(body) // (8 if kind in (_CELL, _STRUCTURE) else 1):
-        raise _HostileError(f"an array claims {count:,} elements in {len(body):,} bytes")
-    if kind == _STRUCTURE:
-        next(parts), next(parts)  # the length of the field names, and the names
-    if kind in (_CELL, _STRUCTURE):
-        for part, content, _ in parts:
-            if part != _MATRIX:
-                raise _HostileError(f"a cell holds a part of type {part}")
-            _check_matrix(content, order, depth + 1, parts_seen)
+class _Reader:
+    """Reads arrays, and what is nested in them.
+
+    Parameters
+    ----------
+    order
+        ``<`` or ``>``: the order of bytes.
+    """
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+        self.parts = 0
+
+    def read(self, body: bytes, depth: int = 0) -> tuple[str, Any]:
+        """Read one array: its name and its value.
+
+        Text is a ``str``, a cell an array of objects, a structure an array of records.
+        """
+        self.parts += 1
+        if self.parts > MAX_PARTS:
+            raise _HostileError(f"it has more than {MAX_PARTS:,} parts")
+        if not body:  # an empty matrix has no content at all
+            return "", numpy.empty((0, 0))
+        if depth > 12:
+            raise _HostileError("it is nested too deeply")
+        parts = _elements(body, self.order)
+        flags, dimensions, name = (next(parts)[1] for _ in range(3))
+        (flag,) = struct.unpack(self.order + "I", flags[:4])
+        kind = flag & 0xFF
+        if kind not in _PLAIN_CLASSES:
+            raise _HostileError(f"it holds an object or a function (class {kind})")
+        sizes = struct.unpack(f"{self.order}{len(dimensions) // 4}i", dimensions)
+        if not 2 <= len(sizes) <= 8 or min(sizes) < 0:
+            raise _HostileError(f"an array has the shape {sizes[:8]}")
+        count = math.prod(sizes)
+        if count > len(body) // (8 if kind in (_CELL, _STRUCTURE) else 1):
+            raise _HostileError(f"an array claims {count:,} elements in {len(body):,} bytes")
+        value: Any
+        if kind == _CELL:
+            value = self._objects(sizes, [self._nested(parts, depth) for _ in range(count)])
+        elif kind == _STRUCTURE:
+            value = self._objects(sizes, self._records(parts, count, depth))
+        else:
+            storage, content, _ = next(parts)
+            if kind == _TEXT:
+                value = self._text(storage, content)
+            elif flag & _COMPLEX:
+                raise _HostileError("it holds complex numbers")
+            else:
+                value = self._numbers(storage, content, sizes)
+        return name.decode("latin1"), value
+
+    def _nested(self, parts: Iterator[tuple[int, bytes, bytes]], depth: int) -> Any:
+        kind, content, _ = next(parts)
+        if kind != _MATRIX:
+            raise _HostileError(f"a cell holds a part of type {kind}")
+        return self.read(content, depth + 1)[1]
+
+    def _records(
+        self, parts: Iterator[tuple[int, bytes, bytes]], count: int, depth: int
+    ) -> list[_Record]:
+        (length,) = struct.unpack(self.order + "i", next(parts)[1][:4])
+        names = next(parts)[1]
+        fields = len(names) // length if length > 0 else 0
+        if count * fields > MAX_PARTS:
+            raise _HostileError(f"a structure claims {count * fields:,} fields")
+        return [_Record([self._nested(parts, depth) for _ in range(fields)]) for _ in range(count)]
+
+    @staticmethod
+    def _objects(sizes: tuple[int, ...], values: list[Any]) -> numpy.ndarray:
+        flat = numpy.empty(len(values), dtype=object)
+        for index, value in enumerate(values):
+            flat[index] = value
+        return flat.reshape(sizes, order="F")
+
+    def _numbers(self, storage: int, content: bytes, sizes: tuple[int, ...]) -> numpy.ndarray:
+        if storage not in _NUMBERS:
+            raise _HostileError(f"numbers are stored as type {storage}")
+        kind = numpy.dtype(_NUMBERS[storage]).newbyteorder(self.order)  # type: ignore[arg-type]
+        return numpy.frombuffer(content, kind).reshape(sizes, order="F")
+
+    def _text(self, storage: int, content: bytes) -> str:
+        if storage not in _CODECS:
+            raise _HostileError(f"text is stored as type {storage}")
+        codec = _CODECS[storage]
+        if codec in ("utf-16", "utf-32"):
+            codec += "-le" if self.order == "<" else "-be"
+        return content.decode(codec)
 
 
 # The content: which pairs does it list? ---------------------------------------------------------
@@ -161,7 +232,7 @@ def _inside(value: Any) -> Any:
     for _ in range(12):
         if not (isinstance(value, numpy.ndarray) and value.size == 1):
             break
-        if isinstance(value.flat[0], numpy.void | numpy.ndarray):
+        if isinstance(value.flat[0], _Record | numpy.ndarray):
             value = value.flat[0]
         else:
             break
@@ -171,8 +242,8 @@ def _inside(value: Any) -> Any:
 def _parts(value: Any) -> list[Any]:
     """List the fields of a structure, or the elements of a cell."""
     value = _inside(value)
-    if isinstance(value, numpy.void):
-        return list(value.item()) if value.dtype.names else []
+    if isinstance(value, _Record):
+        return value.fields
     if isinstance(value, numpy.ndarray) and value.dtype == object:
         return list(value.ravel())
     raise _HostileError("a split is neither a structure nor a cell")
@@ -200,9 +271,9 @@ def _text(value: Any) -> str:
     """Read an image's name: text, or the first field of a structure."""
     for _ in range(12):
         if isinstance(value, str):
-            return str(value)
-        if isinstance(value, numpy.void):
-            value = value.item()[0]
+            return value
+        if isinstance(value, _Record) and value.fields:
+            value = value.fields[0]
         elif isinstance(value, numpy.ndarray) and value.size:
             value = value.flat[0]
         else:
