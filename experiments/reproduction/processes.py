@@ -33,9 +33,7 @@ def run_command(words: list[str]) -> int:
     except OSError as error:
         raise SynthDistillError(f"cannot run {words[0]}: {error.strerror}") from error
     with _hand_on(process):
-        while True:
-            with contextlib.suppress(KeyboardInterrupt):
-                return process.wait()
+        return process.wait()
 
 
 @contextlib.contextmanager
@@ -44,6 +42,8 @@ def _hand_on(process: subprocess.Popen) -> Iterator[None]:
         process.send_signal(number)
 
     before = {number: signal.signal(number, hand_on) for number in FORWARDED}
+    # a handler of our own: dask_jobqueue's, set when it is imported, would end this process
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
     finally:
