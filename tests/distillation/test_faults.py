@@ -256,10 +256,11 @@ def test_the_second_interrupt_stops_at_once(run, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), Stop().listen() as stop:
         train(replace(run, loss=AtCall(5, interrupt)), tmp_path, stop)
     assert load_checkpoint(tmp_path)["iteration"] == 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_stop_during_validation_is_not_late(run, tmp_path, undisturbed, monkeypatch):

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +208,10 @@ class Run:
         progress.rows.append(row)
         self.sums.zero_()
         if self.method.scheduler is not None:
-            self.method.scheduler.step()
+            with warnings.catch_warnings():
+                # said of a run resumed at an epoch's end: its optimizer stepped in another process
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+                self.method.scheduler.step()
         logger.info(
             "epoch %d of %d: loss %.5g fresh, %.5g re-sampled; validation mse %.5g, cosine %.4f",
             epoch,
