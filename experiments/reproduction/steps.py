@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from .scores import evaluate_missing
 
 def show_log() -> None:
     """Show what the package tells of its work, and not what concerns developers of others."""
+    # read by dask when it is imported, here and in its workers, which inherit both
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "warning")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("bob.paper.ijcb2023_synthdistill").setLevel(logging.INFO)
     # our pipelines have nothing to fit, and Bob warns of it for each of them

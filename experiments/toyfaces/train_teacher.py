@@ -7,7 +7,6 @@ which renderings, unlike photographs, come labelled with: it saves most of the i
 
 import json
 import logging
-import math
 import time
 from pathlib import Path
 
@@ -19,43 +18,13 @@ from photographs import Batches, stream
 from torch import nn
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
+from bob.paper.ijcb2023_synthdistill.recognition.arcface import ArcFace
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, save_teacher
 from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
 from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES
 
 logger = logging.getLogger("train_teacher")
-
-
-class ArcFace(nn.Module):
-    """Classify embeddings by angle, with a margin.
-
-    Parameters
-    ----------
-    embedding_size
-        Number of elements of an embedding.
-    classes
-        Number of people.
-    scale
-        Of the cosines, before softmax.
-    """
-
-    def __init__(self, embedding_size: int, classes: int, scale: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(classes, embedding_size) * 0.01)
-        self.scale = scale
-
-    def forward(
-        self, embeddings: torch.Tensor, labels: torch.Tensor, margin: float
-    ) -> torch.Tensor:
-        """Compute the cross entropy with ``margin`` radians added to the angle of the label."""
-        cosine = F.linear(F.normalize(embeddings), F.normalize(self.weight))
-        rows = torch.arange(len(labels))
-        target = cosine[rows, labels].clamp(-1 + 1e-6, 1 - 1e-6)
-        # beyond pi - margin the cosine would rise again
-        widened = torch.cos((torch.acos(target) + margin).clamp(max=math.pi))
-        logits = cosine.index_put((rows, labels), widened)
-        return F.cross_entropy(self.scale * logits, labels)
 
 
 def learn(
@@ -91,7 +60,7 @@ def learn(
     checkpoint
         File that is written with every line.
     """
-    arcface = ArcFace(network.embedding_size, len(batches.identities), scale)
+    arcface = ArcFace(len(batches.identities), network.embedding_size, scale=scale)
     parameters = nn.Linear(network.embedding_size, len(IDENTITY_NAMES))
     modules = nn.ModuleList([network, arcface, parameters]).train()
     trained = [p for p in modules.parameters() if p.requires_grad]
@@ -106,8 +75,8 @@ def learn(
             embeddings = network(images)
         embeddings = embeddings.float()
         progress = step / len(batches)
-        margins = margin * min(1.0, 2.0 * progress)
-        classes = arcface(embeddings, labels, margins)
+        arcface.margin = margin * min(1.0, 2.0 * progress)
+        classes = arcface(embeddings, labels)
         error = F.mse_loss(parameters(embeddings), identities)
         optimizer.zero_grad()
         (classes + hint * error).backward()

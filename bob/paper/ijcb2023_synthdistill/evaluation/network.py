@@ -154,6 +154,11 @@ def _load(recipe: NetworkRecipe, device: str, stamp: tuple[int, ...]) -> "torch.
     """Load a network once for each state of its file (``stamp`` is a key of the cache only)."""
     import torch
 
+    from ..allocator import keep_buffers
+
+    # dask's workers are started with an allocator that gives back every buffer (it sets
+    # MALLOC_TRIM_THRESHOLD_): clearing the pages anew took most of their time
+    keep_buffers()
     network: object
     if recipe.kind == "student":
         from ..recognition.student import load_student

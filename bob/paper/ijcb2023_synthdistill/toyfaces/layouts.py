@@ -293,7 +293,9 @@ def _encode(
             ThreadPoolExecutor(
                 len(os.sched_getaffinity(0)), initializer=torch.set_num_threads, initargs=(1,)
             ) as executor,
-            tqdm(total=count, desc=f"drawing {framing} toyfaces-{name}", unit="image") as progress,
+            tqdm(
+                total=count, desc=f"drawing {framing} toyfaces-{name}", unit="image", disable=None
+            ) as progress,
         ):
             for images in executor.map(encode, parts):
                 encoded += images
