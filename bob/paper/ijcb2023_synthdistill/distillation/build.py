@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import SynthDistillError
 from ..files import sha256
-from ..user_defaults import require_path
+from ..user_defaults import GENERATOR, TEACHER, require_path
 from .fast import FrozenNetworks, prepare_student
 from .losses import create_loss
 from .options import Options
@@ -23,9 +23,6 @@ from .step import Clock, Distillation, no_clock
 if TYPE_CHECKING:
     from ..generators.stylegan2 import Generator
     from ..recognition.teacher import Teacher
-
-GENERATOR_KEY = "bob.paper.ijcb2023_synthdistill.generator"
-TEACHER_KEY = "bob.paper.ijcb2023_synthdistill.teacher"
 
 
 def find_files(options: Options) -> Options:
@@ -37,7 +34,7 @@ def find_files(options: Options) -> Options:
         A file is not configured or does not exist.
     """
     found: dict[str, Any] = {}
-    for name, key in (("generator", GENERATOR_KEY), ("teacher", TEACHER_KEY)):
+    for name, key in (("generator", GENERATOR), ("teacher", TEACHER)):
         path = getattr(options, name)
         path = require_path(key, name) if path is None else Path(path).expanduser()
         if not path.is_file():
