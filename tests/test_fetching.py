@@ -323,7 +323,11 @@ def test_fetch_from_another_address(server, tmp_path):
     assert fetch(elsewhere, tmp_path, address=server.address).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8bnot", archive_of({"w.pth": b"w" * 9999})[:-30]])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x1f\x8bnot", archive_of({"w.pth": b"w" * 9999})[:-30]],
+    ids=["no archive", "cut archive"],  # an archive holds the time: its bytes name no test
+)
 def test_damaged_archive_is_said(server, tmp_path, content):
     with pytest.raises(SynthDistillError, match="is damaged"):
         fetch(source_of(server, content, "w.pth"), tmp_path)
