@@ -76,6 +76,15 @@ class Seeds(click.ParamType):
 @click.option("--devices", type=int, help="Handed on to synthdistill-train.")
 @click.option("--precision", help="Handed on to synthdistill-train.")
 @click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trainings side by side, each with its share of the cores. Two of one thread each do more "
+    "than one of two threads.",
+)
+@click.option(
     "--dask-client",
     help="Evaluate on a dask client of Bob's: local-parallel, sge, slurm ...  [default: none]",
 )
@@ -103,6 +112,7 @@ def reproduce(
     device: str | None,
     devices: int | None,
     precision: str | None,
+    jobs: int,
     dask_client: str | None,
     submit: str | None,
     resubmit: bool,
@@ -122,6 +132,8 @@ def reproduce(
     from reproduction.dry_run import read_rate, show_plan
     from reproduction.steps import evaluate_all, show_log, train_all
 
+    if jobs > 1 and submit is not None:
+        raise click.UsageError("--jobs is for trainings on this machine, --submit for a scheduler")
     show_log()
     known = [name for name in declared_tables() if name != "demo"]
     names = known if "all" in tables else list(dict.fromkeys(tables))
@@ -138,7 +150,7 @@ def reproduce(
     if dry_run:
         show_plan(models, declarations, read_rate(rate, benchmark))
         return
-    failures = train_all(models, settings, submit=submit, resubmit=resubmit)
+    failures = train_all(models, settings, submit=submit, resubmit=resubmit, jobs=jobs)
     failures += evaluate_all(models, declarations[0].variant.benchmarks, dask_client)
     failures += print_tables(declarations, settings, plots=plots)
     for failure in failures:

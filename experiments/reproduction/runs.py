@@ -89,6 +89,10 @@ class Run:
         """Count the images, fresh and re-sampled, of the epochs in the run's log."""
         return int(_last_row(self.folder).get("images", 0))
 
+    def epochs_done(self) -> int:
+        """Give the last epoch in the run's log."""
+        return int(_last_row(self.folder).get("epoch", 0))
+
     def state(self) -> State:
         """Say whether the student is there, and of these very options."""
         folder = RunFolder(self.folder)
@@ -108,8 +112,7 @@ class Run:
             return State.CHANGED
         if any(before.get(name) != now.get(name) for name in names if now.get(name) != UNKNOWN):
             return State.CHANGED
-        done = int(_last_row(self.folder).get("epoch", 0))
-        if folder.student.is_file() and done == self.options.epochs:
+        if folder.student.is_file() and self.epochs_done() == self.options.epochs:
             return State.DONE
         return State.UNFINISHED
 

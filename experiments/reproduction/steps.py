@@ -6,6 +6,8 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -13,9 +15,10 @@ from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.files import atomic_write
 
 from .plan import PlannedModel
-from .processes import run_command
+from .processes import Job, run_command, run_side_by_side, threads_of_each, was_stopped
 from .runs import Run, Settings, State, shell, with_scheduler
 from .scores import evaluate_missing
+from .status_line import StatusLine
 
 
 def show_log() -> None:
@@ -36,26 +39,45 @@ def train_all(
     *,
     submit: str | None = None,
     resubmit: bool = False,
+    jobs: int = 1,
 ) -> list[str]:
     """Train every run that is not there and current, or submit it.
+
+    Parameters
+    ----------
+    models
+        With the trainings behind them.
+    settings
+        Of the command line.
+    submit, resubmit
+        The scheduler's command, and whether it gets again what it got.
+    jobs
+        How many trainings run side by side on this machine. With several, each writes what it says
+        to ``RESULTS/logs/NAME.log``.
 
     Returns
     -------
         What failed, a sentence each. A training that may fail is no failure.
+
+    Raises
+    ------
+    SynthDistillError
+        A training was stopped; those beside it were stopped, too.
     """
     runs = [(model.run, model.optional) for model in models if model.run is not None]
-    failures = []
+    failures: list[str] = []
+    queue: list[_Training] = []
     for number, (run, optional) in enumerate(runs, 1):
-        head = f"[train {number}/{len(runs)}] {run.name}"
+        training = _Training(run, optional, f"[train {number}/{len(runs)}] {run.name}")
         try:
             state = run.state()
             if state is State.DONE:
-                click.echo(f"{head}: {state.value}, skipped")
+                click.echo(f"{training.head}: {state.value}, skipped")
                 continue
-            click.echo(f"{head}: {state.value}")
-            if state is State.CHANGED:
-                click.echo(f"  the old run is kept in {run.set_aside()}")
-            click.echo(f"  {shell(run.command())}")
+            if jobs > 1 and submit is None:
+                queue.append(training)
+                continue
+            _announce(training, state)
             if submit is not None:
                 _submit(run, settings, submit, resubmit=resubmit)
                 continue
@@ -63,19 +85,83 @@ def train_all(
         except SynthDistillError as error:
             failures.append(f"{run.name}: {error.message}")
             continue
-        # negative: killed before it could save and say so
-        if status in (99, 130) or status < 0:
+        if was_stopped(status):
             raise SynthDistillError(
                 f"the training of {run.name} was stopped: the same command goes on from what was "
                 "saved"
             )
-        if status and optional:
-            click.echo(f"{head}: not trained, its row stays empty: {optional}", err=True)
+        failures += _failure(training, status, "its words stand above")
+    return failures + (_train_side_by_side(queue, settings.results / "logs", jobs) if queue else [])
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A run, why it may fail, and how lines about it begin."""
+
+    run: Run
+    optional: str
+    head: str
+
+
+def _announce(training: _Training, state: State) -> None:
+    """Say what is trained; move a run of other options away."""
+    click.echo(f"{training.head}: {state.value}")
+    if state is State.CHANGED:
+        click.echo(f"  the old run is kept in {training.run.set_aside()}")
+    click.echo(f"  {shell(training.run.command())}")
+
+
+def _failure(training: _Training, status: int, where: str) -> list[str]:
+    if status and training.optional:
+        click.echo(
+            f"{training.head}: not trained, its row stays empty: {training.optional}", err=True
+        )
+    elif status:
+        return [
+            f"the training of {training.run.name} ended with status {status}: {where}; the same "
+            "command goes on from what was saved"
+        ]
+    return []
+
+
+def _train_side_by_side(trainings: Sequence[_Training], logs: Path, at_a_time: int) -> list[str]:
+    """Train several runs at a time; give what failed."""
+    by_name = {training.run.name: training for training in trainings}
+    failures: list[str] = []
+    click.echo(
+        f"{len(trainings)} trainings, {at_a_time} at a time with "
+        f"{threads_of_each(at_a_time)} thread(s) each; what they say goes to {logs}/"
+    )
+
+    def begun(job: Job) -> None:
+        training = by_name[job.name]
+        line.clear()
+        _announce(training, training.run.state())
+
+    def ended(job: Job, status: int, seconds: float) -> None:
+        training = by_name[job.name]
+        line.clear()
+        if was_stopped(status):
+            click.echo(f"{training.head}: stopped")
         elif status:
-            failures.append(
-                f"the training of {run.name} ended with status {status}: its words stand above; "
-                "the same command goes on from what was saved"
-            )
+            click.echo(f"{training.head}: failed, see {job.log}", err=True)
+            failures.extend(_failure(training, status, f"its words stand in {job.log}"))
+        else:
+            click.echo(f"{training.head}: trained in {seconds:,.0f} s")
+
+    def waiting(running: Sequence[Job]) -> None:
+        runs = [by_name[job.name].run for job in running]
+        line.show(", ".join(f"{run.name} {run.epochs_done()}/{run.options.epochs}" for run in runs))
+
+    line = StatusLine("epochs: ")
+    jobs = [Job(name, t.run.process(), logs / f"{name}.log") for name, t in by_name.items()]
+    left = run_side_by_side(jobs, at_a_time, begun=begun, ended=ended, waiting=waiting)
+    line.clear()
+    if left:
+        raise SynthDistillError(
+            f"{len(left)} trainings were stopped or not begun: the same command goes on from what "
+            "was saved"
+        )
     return failures
 
 

@@ -5,7 +5,13 @@ import threading
 import time
 
 import pytest
-from reproduction.processes import FORWARDED, run_command
+from reproduction.processes import (
+    FORWARDED,
+    Job,
+    run_command,
+    run_side_by_side,
+    threads_of_each,
+)
 
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 
@@ -56,4 +62,102 @@ def test_ctrl_c_waits_for_the_command(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=send).start()
-    assert run_command([sys.executable, "-c", program, str(started)]) == 3
+    start = time.monotonic()
+    # it ended with 3, which after Ctrl-C is no failure of its own
+    assert run_command([sys.executable, "-c", program, str(started)]) == 130
+    assert time.monotonic() - start > 0.4
+
+
+class Watcher:
+    """Notes what began and ended, and how many ran at a time."""
+
+    def __init__(self):
+        self.begun, self.ended, self.most = [], {}, 0
+
+    def run(self, jobs, at_a_time):
+        return run_side_by_side(
+            jobs, at_a_time, begun=self.begin, ended=self.end, waiting=self.wait
+        )
+
+    def begin(self, job):
+        self.begun.append(job.name)
+
+    def end(self, job, status, seconds):
+        assert seconds > 0
+        self.ended[job.name] = status
+
+    def wait(self, running):
+        self.most = max(self.most, len(running))
+
+
+def _job(folder, name, program):
+    return Job(name, [sys.executable, "-c", program, str(folder)], folder / "logs" / f"{name}.log")
+
+
+def test_side_by_side_each_has_its_threads_and_its_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    program = (
+        "import os, sys, time; print(os.environ['OMP_NUM_THREADS']); "
+        "print('words', file=sys.stderr); time.sleep(0.5); sys.exit({})"
+    )
+    watcher = Watcher()
+    jobs = [_job(tmp_path, name, program.format(7 * (name == "b"))) for name in "abc"]
+    assert watcher.run(jobs, 2) == []
+    assert watcher.begun == ["a", "b", "c"]
+    assert watcher.ended == {"a": 0, "b": 7, "c": 0}
+    assert watcher.most == 2
+    for name in "abc":
+        log = (tmp_path / "logs" / f"{name}.log").read_text()
+        assert sorted(log.split()) == ["3", "words"]
+
+
+def test_cores_are_divided(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(5)))
+    assert [threads_of_each(jobs) for jobs in (1, 2, 4, 9)] == [5, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert [threads_of_each(jobs) for jobs in (1, 2)] == [2, 1]
+
+
+SAVES = """
+import signal, sys, time, pathlib
+signal.signal(signal.SIGTERM, lambda n, f: sys.exit(99))
+signal.signal(signal.SIGUSR1, lambda n, f: sys.exit(99))
+pathlib.Path(sys.argv[1], "{}").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [*FORWARDED, signal.SIGINT])
+def test_all_are_stopped_together_and_no_more_begun(tmp_path, number):
+    def send():
+        while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    watcher = Watcher()
+    threading.Thread(target=send).start()
+    left = watcher.run([_job(tmp_path, name, SAVES.format(name)) for name in "abc"], 2)
+    assert sorted(job.name for job in left) == ["a", "b", "c"]
+    assert watcher.ended == {"a": 130, "b": 130}
+    assert signal.getsignal(number) is before
+
+
+def test_one_that_is_killed_stops_the_others(tmp_path):
+    watcher = Watcher()
+    killed = (
+        "import os, pathlib, signal, sys, time\n"
+        "while not pathlib.Path(sys.argv[1], 'b').exists(): time.sleep(0.02)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    jobs = [_job(tmp_path, "a", killed), _job(tmp_path, "b", SAVES.format("b"))]
+    assert sorted(job.name for job in watcher.run(jobs, 2)) == ["a", "b"]
+    assert watcher.ended == {"a": -9, "b": 130}
+
+
+def test_a_command_that_cannot_be_started_ends_those_that_run(tmp_path):
+    watcher = Watcher()
+    jobs = [_job(tmp_path, "a", SAVES.format("a")), Job("b", ["no-such-command"], tmp_path / "b")]
+    with pytest.raises(SynthDistillError, match="cannot run no-such-command"):
+        watcher.run(jobs, 2)

@@ -169,6 +169,59 @@ def test_a_stopped_training_stops_everything(world, status):
     assert world.evaluated == []
 
 
+@pytest.fixture
+def side_by_side(world, monkeypatch):
+    """Pretend the trainings of `--jobs`, too; give what was asked for."""
+    asked = {}
+
+    def run(jobs, at_a_time, *, begun, ended, waiting):
+        asked.update(at_a_time=at_a_time, logs=[job.log for job in jobs])
+        left = []
+        for job in jobs:
+            begun(job)
+            waiting([job])
+            status = world.run_command(job.words)
+            ended(job, status, 1.0)
+            left += [job] if status == 130 else []
+        return left
+
+    monkeypatch.setattr(steps, "run_side_by_side", run)
+    return asked
+
+
+def test_trainings_side_by_side(world, side_by_side):
+    world.status[_name("0.25")] = 1
+    pretend_training(world.models()[0].run)
+    result = world("--jobs", "2")
+    assert result.exit_code == 1
+    assert "4 trainings, 2 at a time with " in result.output
+    assert side_by_side["at_a_time"] == 2
+    logs = world.folder / "toyfaces" / "logs"
+    assert side_by_side["logs"][0] == logs / f"{_name('0.25')}.log"
+    # the others went on, and what failed says where its words are
+    assert world.trained == [_name(c) for c in ("0.25", "0.5", "1", "2")]
+    assert f"ended with status 1: its words stand in {logs / _name('0.25')}.log" in result.output
+    assert world.cell("0.25", "toyfaces-lfw") == ""
+    assert world.cell("2", "toyfaces-lfw")
+    world.status.clear()
+    assert world("--jobs", "2").exit_code == 0
+    assert world.trained == [_name("0.25")]
+
+
+def test_trainings_side_by_side_that_are_stopped(world, side_by_side):
+    world.status.update({_name("1"): 130, _name("2"): 130})
+    result = world("-j", "2")
+    assert result.exit_code == 1
+    assert "2 trainings were stopped or not begun: the same command goes on" in result.output
+    assert world.evaluated == []
+
+
+def test_jobs_are_not_for_a_scheduler(world):
+    result = world("--jobs", "2", "--submit", "sbatch --wrap {command}")
+    assert result.exit_code == 2
+    assert "--submit for a scheduler" in result.output
+
+
 def test_a_benchmark_that_is_not_there_leaves_its_column_empty(world, monkeypatch):
     monkeypatch.setattr(Benchmark, "absent", ("toyfaces-cplfw",))
     result = world()
