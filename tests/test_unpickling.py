@@ -213,7 +213,7 @@ def test_other_files_are_named(file, content):
 
 def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.pkl", tmp_path):
-        with pytest.raises(SynthDistillError, match=r"cannot read .*Expected: a test's pickle"):
+        with pytest.raises(SynthDistillError, match=r"cannot read .*Expected a test's pickle"):
             unpickling.read_pickle(path, ALLOWED, what=WHAT)
 
 

@@ -20,15 +20,11 @@ from .readers import READERS
 
 SECONDS = float(os.environ.get("SYNTHDISTILL_FUZZ_SECONDS", "1.5"))
 
-BELIEVED = ("teacher, old torch file", "teacher, tar.gz")
-"""Readers of torch's format before 1.6: torch.load believes the sizes that such a file claims, and
-the refusal comes from the system, which has no such memory. Told in words all the same."""
-
 LEAST = 20
 """Files for each reader, however slow the machine."""
 
 
-def read(reader, path, believed=False):
+def read(reader, path):
     """Give what becomes of a file: read, refused in words, or what must not be."""
     try:
         reader(path)
@@ -36,8 +32,7 @@ def read(reader, path, believed=False):
         refusal = error
     else:
         return "read"
-    if not believed:
-        assert not asked_for_memory(refusal), f"asked for much memory: {refusal.message}"
+    assert not asked_for_memory(refusal), f"asked for much memory: {refusal.message}"
     assert refusal.message
     return "refused"
 
@@ -54,12 +49,11 @@ def test_damaged_files_are_read_or_refused_in_words(name, tmp_path):
     path = folder / "file"
     path.write_bytes(valid)
     assert read(reader, path) == "read"
-    believed = name in BELIEVED
     # first refusals, unwatched: they may import modules
     for content in (valid[: len(valid) // 2], b"\0" + valid[1:], valid[::-1], b""):
         path.write_bytes(content)
         with limited():
-            read(reader, path, believed)
+            read(reader, path)
     counts = {"read": 0, "refused": 0}
     end = time.monotonic() + SECONDS
 
@@ -68,7 +62,7 @@ def test_damaged_files_are_read_or_refused_in_words(name, tmp_path):
             return
         path.write_bytes(damage(valid, changes))
         with watched() as seen, limited():
-            counts[read(reader, path, believed)] += 1
+            counts[read(reader, path)] += 1
         own = ("os.rename",) if name == "checkpoint" else ()
         assert not [event for event in seen if event[0] not in own]
 

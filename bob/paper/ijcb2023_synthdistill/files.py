@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +66,32 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def reading(path: Path | str, what: str) -> Iterator[BinaryIO]:
+    """Open a file of the user's to read its bytes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What is expected there, with its article, for the message.
+
+    Raises
+    ------
+    SynthDistillError
+        It cannot be opened.
+    """
+    try:
+        stream = Path(path).open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise SynthDistillError(
+            f"cannot read {path}: {error.strerror or error}. Expected {what}: correct the path."
+        ) from error
+    with stream:
+        yield stream
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed processes left half written in a folder that nobody else writes to."""
     for path in folder.glob(f".*{TEMPORARY}"):
@@ -86,6 +112,44 @@ def sha256(path: Path | str) -> str:
     """Compute the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Tell by the first bytes of a file: the length of a header in JSON, and the header."""
+    return start[8:9] == b"{"
+
+
+def read_safetensors(
+    path: Path | str, what: str
+) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
+    """Read a safetensors file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it should be, with its article, for messages.
+
+    Returns
+    -------
+        Tensors by name, on the CPU, and the metadata.
+
+    Raises
+    ------
+    SynthDistillError
+        The file cannot be read or is damaged.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise SynthDistillError(
+            f"{path} is not {what}, or it is truncated or damaged: {ascii(str(error))[1:-1]}. "
+            "Download or copy it again."
+        ) from error
 
 
 def safetensors_bytes(tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str]) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, ClassVar
 import numpy
 
 from .errors import SynthDistillError
+from .files import reading
 
 Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 """What a pickle may ask for: ``(module, name)`` to a function without effects."""
@@ -94,6 +95,9 @@ class RestrictedUnpickler(pickle._Unpickler):
         How byte strings written by Python 2 are decoded; ``bytes`` leaves them as they are.
     persistent
         What a persistent identifier becomes; without it they are refused.
+    room
+        Bytes of the file that the pickle is a part of, by which its instructions are counted; by
+        default those of the stream.
     """
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
@@ -111,6 +115,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         *,
         encoding: str = "latin1",
         persistent: Callable[[Any], Any] | None = None,
+        room: int | None = None,
     ) -> None:
         super().__init__(stream, encoding=encoding)
         self._stream = stream
@@ -119,10 +124,10 @@ class RestrictedUnpickler(pickle._Unpickler):
         position = stream.tell()
         self._size = stream.seek(0, io.SEEK_END)
         stream.seek(position)
-        large = FREE_OPERATIONS + self._size // BYTES_PER_OPERATION
-        self._max_operations = min(large, MAX_OPERATIONS)
+        room = self._size if room is None else room
+        self._max_operations = min(FREE_OPERATIONS + room // BYTES_PER_OPERATION, MAX_OPERATIONS)
         # calls may copy what they are given: in total no more than a few times the file
-        self._copies_left = 4 * self._size + 65536
+        self._copies_left = 4 * room + 65536
 
     def load(self) -> Any:
         """Run the pickle and give its result."""
@@ -130,7 +135,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         self.stack: list[Any] = []
         self.append = self.stack.append
         self.read = self._read
-        self.readline = self._stream.readline
+        self.readline = self._readline
         self.proto = 0
         for _ in range(self._max_operations):
             operation = self._read(1)[0]
@@ -149,6 +154,12 @@ class RestrictedUnpickler(pickle._Unpickler):
         if len(content) < length:
             raise _DamagedError("it ends too early")
         return content
+
+    def _readline(self) -> bytes:
+        line = self._stream.readline()
+        if not line.endswith(b"\n"):
+            raise _DamagedError("it ends too early")
+        return line
 
     def _expect(self, length: int) -> None:
         left = self._size - self._stream.tell()
@@ -334,13 +345,7 @@ def read_pickle(
     SynthDistillError
         The file cannot be read, is no pickle, is truncated, or asks for another name.
     """
-    try:
-        stream = Path(path).open("rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise SynthDistillError(
-            f"cannot read {path}: {error.strerror or error}. Expected: {what}."
-        ) from error
-    with stream:
+    with reading(path, what) as stream:
         return run(
             lambda: RestrictedUnpickler(stream, allowed, encoding=encoding).load(),
             path=path,

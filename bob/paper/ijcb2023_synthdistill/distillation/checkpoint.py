@@ -1,7 +1,7 @@
 """Checkpoints: everything a resume needs, written whole or not at all, checked when read.
 
 A checkpoint is one line that names the format, one with the SHA-256 of the rest, then what
-``torch.save`` makes of tensors and plain values. It is read with ``weights_only=True``.
+``torch.save`` makes of tensors and plain values. Nothing of it is executed.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import torch
 
 from ..errors import SynthDistillError
 from ..files import atomic_write
+from ..torch_files import read_torch
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file and check it against its own checksum."""
     payload = _read_payload(path)
     try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        state = read_torch(io.BytesIO(payload))
     except Exception as error:
         raise _UnsoundError(f"cannot be decoded ({error})") from error
     if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..errors import SynthDistillError
+from ..files import is_safetensors, reading
 from . import nvidia, weights
 from .stylegan2 import Generator
 
@@ -24,15 +25,9 @@ def load_generator(path: Path | str) -> Generator:
     SynthDistillError
         The file cannot be read, is damaged or hostile, or holds another network.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            start = stream.read(16)
-    except OSError as error:
-        raise SynthDistillError(
-            f"cannot read the generator {path}: {error.strerror or error}. "
-            "Expected NVIDIA's stylegan2-ffhq-256x256.pkl or another StyleGAN2 file."
-        ) from error
-    if start[8:9] == b"{":  # the length of a header in JSON, and the header
+    with reading(path, "a generator, such as NVIDIA's stylegan2-ffhq-256x256.pkl") as stream:
+        start = stream.read(16)
+    if is_safetensors(start):
         generator = weights.read_generator(path)
     elif start[:1] == b"\x80":  # every pickle of protocol 2 or later
         generator = nvidia.read_generator(path)

@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 
 from .. import unpickling
 from ..errors import SynthDistillError
-from ..files import atomic_write, safetensors_bytes
+from ..files import atomic_write, read_safetensors, safetensors_bytes
 from .stylegan2 import Generator
 
 ARCHITECTURE = "stylegan2"
@@ -84,13 +82,11 @@ def read_generator(path: Path | str) -> Generator:
 
 
 def _read(path: Path | str) -> Generator:
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        names = list(file.keys())
-        options = _check(metadata, names, path)
-        with torch.device("meta"):
-            generator = Generator(**options)
-        return fill(generator, {name: file.get_tensor(name) for name in names}, path)
+    tensors, metadata = read_safetensors(path, WHAT)
+    options = _check(metadata, list(tensors), path)
+    with torch.device("meta"):
+        generator = Generator(**options)
+    return fill(generator, tensors, path)
 
 
 def _check(metadata: dict[str, str], names: list[str], path: Path | str) -> dict[str, Any]:

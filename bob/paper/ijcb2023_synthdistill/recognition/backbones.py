@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import SynthDistillError
 from ..faces import FACE_SIZE
-from .weights import State, load_weights, reason
+from .weights import State, load_weights
 
 TINYFAR = {"tinyfar-a": "tinynet_a", "tinyfar-b": "tinynet_b", "tinyfar-c": "tinynet_c"}
 """The paper's students and the timm models that they are built on."""
@@ -64,7 +64,7 @@ def create_backbone(name: str, pretrained: bool = False) -> nn.Module:
             raise _unavailable(timm_name, config, error) from error
         raise SynthDistillError(
             f"timm's {timm_name} cannot be made for faces of {FACE_SIZE}x{FACE_SIZE}: "
-            f"{reason(error)}. Choose another model."
+            f"{_reason(error)}. Choose another model."
         ) from error
 
 
@@ -93,7 +93,7 @@ def count_features(backbone: nn.Module, name: str) -> int:
             features = backbone(torch.zeros(2, 3, FACE_SIZE, FACE_SIZE))
     except Exception as error:  # whatever a stranger's network raises
         raise SynthDistillError(
-            f"{name} does not take faces [B, 3, {FACE_SIZE}, {FACE_SIZE}]: {reason(error)}. "
+            f"{name} does not take faces [B, 3, {FACE_SIZE}, {FACE_SIZE}]: {_reason(error)}. "
             "Choose another model, or one that takes them."
         ) from error
     finally:
@@ -201,6 +201,12 @@ def _unavailable(timm_name: str, config: Any, error: Exception) -> SynthDistillE
     repository = getattr(config, "hf_hub_id", None)
     url = f"model.safetensors of https://huggingface.co/{repository}" if repository else "its URL"
     return SynthDistillError(
-        f"the ImageNet weights of timm's {timm_name} cannot be had ({reason(error)}). "
+        f"the ImageNet weights of timm's {timm_name} cannot be had ({_reason(error)}). "
         + CHOICES.format(url=url)
     )
+
+
+def _reason(error: Exception) -> str:
+    """Tell in one line what happened, without torch's advice to load a file unsafely."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].split(". ")[0][:200].rstrip(".")

@@ -1,19 +1,17 @@
 """Weights of recognisers in files: read without executing anything, checked against a network."""
 
 import json
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
+from .. import unpickling
 from ..errors import SynthDistillError
-from ..files import atomic_write, safetensors_bytes
+from ..files import atomic_write, is_safetensors, read_safetensors, reading, safetensors_bytes
+from ..torch_files import read_torch
 
 WRAPPERS = ("state_dict", "state_dict_backbone", "model")
 """Keys under which training scripts (InsightFace's, Lightning's, timm's) nest the state dict."""
@@ -44,37 +42,20 @@ def read_weights(path: Path, what: str) -> tuple[State, dict[str, str]]:
         There is no such file, it is damaged, it holds something other than named tensors, or it is
         a pickle that asks for code.
     """
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(9)
-    except OSError as error:
-        raise SynthDistillError(
-            f"expected {what} at {path}: {error.strerror or error}. Correct the path."
-        ) from error
-    if start[8:9] == b"{":
-        return _read_safetensors(path, what)
-    with path.open("rb") as stream:
+    with reading(path, what) as stream:
+        if is_safetensors(stream.read(9)):
+            return read_safetensors(path, what)
+        stream.seek(0)
         return parse_torch(stream, path, what), {}
 
 
-def _read_safetensors(path: Path, what: str) -> tuple[State, dict[str, str]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise SynthDistillError(
-            f"expected {what} in {path}, found a damaged safetensors file ({error}). It was "
-            "perhaps not copied whole: copy or download it again."
-        ) from error
-
-
 def parse_torch(content: BinaryIO, path: Path, what: str) -> State:
-    """Read a state dict from a torch file, with ``weights_only``.
+    """Read a state dict from a torch file; nothing of it is executed.
 
     Parameters
     ----------
     content
-        The content, readable in any order (not a path: torch would go by its suffix).
+        The content, readable in any order.
     path
         The file, for messages.
     what
@@ -89,19 +70,8 @@ def parse_torch(content: BinaryIO, path: Path, what: str) -> State:
     SynthDistillError
         As :py:func:`read_weights`.
     """
-    try:
-        found = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to cause
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and code:
-            raise SynthDistillError(
-                f"expected {what} in {path}, found a pickle that asks for {code[1]}. Nothing of it "
-                "was executed. Save a plain state dict: `torch.save(model.state_dict(), PATH)`."
-            ) from error
-        raise SynthDistillError(
-            f"expected {what} in {path}: a torch or safetensors file; it is neither, or damaged "
-            f"({reason(error)}). It was perhaps not copied whole: copy or download it again."
-        ) from error
+    form = f"{what} (safetensors, or what `torch.save(model.state_dict(), PATH)` writes)"
+    found = unpickling.run(lambda: read_torch(content), path=path, what=form)
     return _plain(found, path, what)
 
 
@@ -128,14 +98,6 @@ def _describe(found: Any) -> str:
     if isinstance(found, Mapping):
         return f"a dictionary with {shorten(list(map(str, found)))}" if found else "an empty one"
     return f"a {type(found).__name__}"
-
-
-def reason(error: Exception) -> str:
-    """Tell in one line what happened, without torch's advice to load a file unsafely."""
-    text = str(error).strip() or type(error).__name__
-    inner = re.search(r"WeightsUnpickler error: *(.*)", text)
-    line = inner[1] if inner else text.splitlines()[0].split(". ")[0]
-    return line[:200].rstrip(".")
 
 
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
