@@ -9,6 +9,8 @@ from bob.paper.ijcb2023_synthdistill.recognition.fast import (
     CHUNK,
     FastTeacher,
     accelerate_teacher,
+    rectify,
+    repeat_slopes,
 )
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher
@@ -45,6 +47,21 @@ def test_a_batch_larger_than_a_chunk_is_whole():
     teacher = make()
     faces = images(CHUNK + 3)
     assert torch.allclose(FastTeacher(teacher)(faces), teacher(faces), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_are_rectified_as_channels_are(dtype):
+    prelu = nn.PReLU(8)
+    prelu.weight.data.uniform_(-0.5, 1.5, generator=torch.Generator().manual_seed(1))
+    x = (
+        images()[:, :1]
+        .expand(-1, 8, -1, -1)
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+    )
+    found = rectify(x, repeat_slopes(prelu, 112, dtype))
+    assert torch.equal(found, F.prelu(x, prelu.weight.to(dtype)))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_bfloat16_is_near():

@@ -25,6 +25,20 @@ def scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[torch.Tensor
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 
 
+def rectify(x: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+    """Apply a PReLU to ``[B, C, H, W]``, channels-last, with :py:func:`repeat_slopes`'s slopes.
+
+    Whole rows at a time: eight bfloat16 channels at a time take torch 30 times as long.
+    """
+    rows = x.permute(0, 2, 3, 1)
+    return F.prelu(rows.flatten(2).flatten(0, 1), slopes).view(rows.shape).permute(0, 3, 1, 2)
+
+
+def repeat_slopes(prelu: nn.PReLU, side: int, dtype: torch.dtype) -> torch.Tensor:
+    """Give a PReLU's slopes for each element of a channels-last row: ``[side * C]``."""
+    return prelu.weight.detach().to(dtype).repeat(side)
+
+
 class FoldedConvolution(nn.Module):
     """A convolution with the norm behind it, and the one before it, folded in.
 
@@ -96,7 +110,7 @@ class FoldedBlock(nn.Module):
     def __init__(self, block: Block, side: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.conv1 = FoldedConvolution(block.conv1, block.bn2, block.bn1, side, dtype)
-        self.register_buffer("slopes", block.prelu.weight.detach().to(dtype))
+        self.register_buffer("slopes", repeat_slopes(block.prelu, side, dtype))
         self.conv2 = FoldedConvolution(block.conv2, block.bn3, None, side, dtype)
         self.downsample = None
         if block.downsample is not None:
@@ -108,7 +122,7 @@ class FoldedBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``[B, I, side, side]`` to ``[B, O, ...]``."""
         identity = x if self.downsample is None else self.downsample(x)
-        x = F.prelu(self.conv1(x), self.get_buffer("slopes"))
+        x = rectify(self.conv1(x), self.get_buffer("slopes"))
         return self.conv2(x).add_(identity)
 
 
@@ -130,7 +144,7 @@ class FastTeacher(nn.Module):
         self.embedding_size = network.embedding_size
         with torch.no_grad():
             self.stem = FoldedConvolution(network.conv1, network.bn1, None, FACE_SIZE, dtype)
-            self.register_buffer("slopes", network.prelu.weight.detach().to(dtype))
+            self.register_buffer("slopes", repeat_slopes(network.prelu, FACE_SIZE, dtype))
             blocks = []
             side = FACE_SIZE
             for stage in range(1, len(network.layers) + 1):
@@ -158,14 +172,17 @@ class FastTeacher(nn.Module):
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Embed faces ``[B, 3, 112, 112]`` in [-1, 1]: ``[B, embedding_size]``, float32."""
         if faces.device.type != "cpu":
-            return self._embed(faces)
-        return torch.cat([self._embed(part) for part in faces.split(CHUNK)])
+            features = self._features(faces)
+        else:
+            features = torch.cat([self._features(part) for part in faces.split(CHUNK)])
+        # of the batch at once: the largest weight is read once
+        head = self.get_buffer("head_weight"), self.get_buffer("head_bias")
+        return F.linear(features, *head).float()
 
-    def _embed(self, faces: torch.Tensor) -> torch.Tensor:
+    def _features(self, faces: torch.Tensor) -> torch.Tensor:
         x = for_teacher(faces).to(dtype=self.dtype, memory_format=_LAST)
-        x = self.blocks(F.prelu(self.stem(x), self.get_buffer("slopes")))
-        x = x.permute(0, 2, 3, 1).flatten(1)
-        return F.linear(x, self.get_buffer("head_weight"), self.get_buffer("head_bias")).float()
+        x = self.blocks(rectify(self.stem(x), self.get_buffer("slopes")))
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def accelerate_teacher(teacher: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
