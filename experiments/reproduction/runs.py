@@ -97,14 +97,9 @@ class Run:
         """Say whether the student is there, and of these very options."""
         folder = RunFolder(self.folder)
         try:
-            before = json.loads(folder.options.read_text(encoding="utf-8"))["options"]
+            before = folder.read_options()
         except FileNotFoundError:
             return State.MISSING
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SynthDistillError(
-                f"cannot read {folder.options}, which says what this run is: {error}. Move "
-                f"{self.folder} away; it will be trained again."
-            ) from error
         now = _describe(self.options)
         names = (before.keys() | now.keys()) - FREE_OPTIONS - {"epochs"}
         longer = before.get("epochs", 0) < self.options.epochs
@@ -165,6 +160,8 @@ def _last_row(folder: Path) -> dict[str, str]:
             rows = list(csv.DictReader(stream))
     except FileNotFoundError:
         return {}
+    except (OSError, ValueError, csv.Error) as error:
+        raise SynthDistillError(f"cannot read the training log in {folder}: {error}") from error
     return rows[-1] if rows else {}
 
 

@@ -51,11 +51,11 @@ def watched():
 
 
 @contextlib.contextmanager
-def limited():
-    """Refuse the process more memory than it has, but for ``MEMORY`` bytes."""
+def limited(memory=MEMORY):
+    """Refuse the process more memory than it has, but for some bytes."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, before[1]))
     try:
         yield
     finally:

@@ -1,20 +1,30 @@
 """A small valid file for each reader of strangers' bytes, and the reader."""
 
+import hashlib
 import io
+import json
 import pickle
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy
+import pandas
+import timm
 import torch
 from PIL import Image
 
 from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, lists, mat
+from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import (
     LAST,
     load_checkpoint,
     save_checkpoint,
 )
+from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
+from bob.paper.ijcb2023_synthdistill.evaluation.properties import run_properties
+from bob.paper.ijcb2023_synthdistill.evaluation.provenance import EVALUATION, trace
+from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES, is_current
 from bob.paper.ijcb2023_synthdistill.generators import load_generator, save_generator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
@@ -77,15 +87,15 @@ def student(path):
     return load_student
 
 
+def own_student(path):
+    make = partial(timm.models.efficientnet.test_efficientnet, num_classes=4)
+    save_student(path, create_student(make, "random", embedding_size=4))
+    return load_student
+
+
 def checkpoint(path):
     save_checkpoint(path.parent, {"iteration": 1, "rows": [], "student": {"w": torch.ones(9)}})
-    (path.parent / LAST).rename(path)
-
-    def read(damaged):
-        damaged.replace(damaged.parent / LAST)
-        return load_checkpoint(damaged.parent)
-
-    return read
+    return lambda damaged: load_checkpoint(damaged.parent)
 
 
 def _encoded(form):
@@ -144,6 +154,62 @@ def cross_list(path):
     return lambda damaged: lists.read_cross_lfw(damaged, 20)
 
 
+def options(path):
+    described = {"seed": 0, "epochs": 2, "resampling_coefficient": 0.5, "student": "tinyfar-a"}
+    path.write_text(json.dumps({"options": described, "versions": {"torch": "2"}}))
+
+    def read(damaged):
+        RunFolder(damaged.parent).check({"options": described})
+        run_properties(damaged.parent)
+
+    return read
+
+
+def training_log(path):
+    path.write_text("epoch,images,loss_fresh\n1,1024,0.5\n2,2048,0.25\n")
+    return lambda damaged: run_properties(damaged.parent)
+
+
+class TwentyPairs:
+    """A benchmark without files."""
+
+    name = "lfw"
+
+    def pairs(self):
+        names = [(f"lfw/l{n}", f"lfw/r{n}") for n in range(20)]
+        pairs = pandas.DataFrame(names, columns=["left", "right"])
+        return pairs.assign(genuine=[True, False] * 10, fold=[n // 2 for n in range(20)])
+
+    def describe(self):
+        return "made up"
+
+
+def score_file(path):
+    lines = ["probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"]
+    lines += [f"lfw/l{n},{n},lfw/r{n},{n + n % 2},-0.{n}25" for n in range(20)]
+    path.write_text("\n".join(lines) + "\n")
+    return lambda damaged: read_scores(damaged, TwentyPairs())
+
+
+def evaluation(path):
+    scores = b"a score file"
+    record = {
+        "format": 1,
+        "model": {"kind": "student", "path": "student.safetensors", "sha256": "5" * 64},
+        "database": {"name": "lfw", "fingerprint": "6" * 64},
+        "mirror": True,
+        "scores_sha256": hashlib.sha256(scores).hexdigest(),
+    }
+    path.write_text(json.dumps(record))
+    path.with_name(SCORES).write_bytes(scores)
+
+    def read(damaged):
+        is_current(damaged.parent, record)
+        trace(damaged.with_name(SCORES), damaged.parent.parent)
+
+    return read
+
+
 READERS = {
     "generator, pickle": (generator_pickle, (mutations.whole,)),
     "generator, safetensors": (generator_safetensors, (mutations.whole, mutations.header)),
@@ -152,11 +218,16 @@ READERS = {
     "teacher, old torch file": (teacher_legacy, (mutations.whole,)),
     "teacher, tar.gz": (teacher_archive, (mutations.whole, mutations.gzipped)),
     "student, safetensors": (student, (mutations.whole, mutations.header)),
+    "student of one's own": (own_student, (mutations.header,)),
     "checkpoint": (checkpoint, (mutations.whole, mutations.checkpoint)),
     "benchmark, bytes": (benchmark_bin, (mutations.whole,)),
     "benchmark, arrays": (benchmark_arrays, (mutations.whole,)),
     "AgeDB's list": (matlab, (mutations.whole,)),
     "AgeDB's list, compressed": (matlab_compressed, (mutations.whole,)),
+    "options.json": (options, (mutations.whole,)),
+    "log.csv": (training_log, (mutations.whole,)),
+    "scores-dev.csv": (score_file, (mutations.whole,)),
+    "evaluation.json": (evaluation, (mutations.whole,)),
     "LFW's list": (lfw_list, (mutations.whole,)),
     "CALFW's list": (cross_list, (mutations.whole,)),
     **{
@@ -164,3 +235,11 @@ READERS = {
         for form in ("JPEG", "PNG", "BMP", "WEBP")
     },
 }
+
+NAMES = {
+    "checkpoint": LAST,
+    "options.json": "options.json",
+    "log.csv": "log.csv",
+    "evaluation.json": EVALUATION,
+}
+"""What a file must be called where its reader is given a folder."""

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +16,9 @@ from .errors import SynthDistillError
 
 TEMPORARY = ".tmp"
 """How the names of files end that are not written to their end."""
+
+MAX_RECORD = 16 * 2**20
+"""Bytes of the longest JSON file that is read: ours have a few thousand."""
 
 
 @contextlib.contextmanager
@@ -112,6 +115,34 @@ def sha256(path: Path | str) -> str:
     """Compute the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a small JSON file that holds an object.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    ValueError
+        It is much too large, no JSON, or holds something else.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(MAX_RECORD + 1)
+    if len(content) > MAX_RECORD:
+        raise ValueError(f"more than {MAX_RECORD:,} bytes")
+    try:
+        record = json.loads(content.decode())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"an object was expected, not {type(record).__name__}")
+    return record
 
 
 def is_safetensors(start: bytes) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import SynthDistillError
-from ..files import atomic_write, remove_temporaries
+from ..files import atomic_write, read_record, remove_temporaries
 
 logger = logging.getLogger(__name__)
 
@@ -137,13 +137,7 @@ class RunFolder:
         """Check that the folder holds no run, or this one: see :py:meth:`begin`."""
         if not self.options.exists():
             return
-        try:
-            before = json.loads(self.options.read_text())["options"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SynthDistillError(
-                f"cannot read {self.options}, which says what this run is: {error}. "
-                "Choose another folder with -o."
-            ) from error
+        before = self.read_options()
         now = json.loads(json.dumps(description["options"]))
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
@@ -158,6 +152,29 @@ class RunFolder:
                 f"{self.path} holds a run with other options: {'; '.join(changed)}. "
                 "Choose another folder with -o, or repeat the command that began it."
             )
+
+    def read_options(self) -> dict[str, Any]:
+        """Read the options of the run that the folder holds.
+
+        Raises
+        ------
+        FileNotFoundError
+            It holds none.
+        SynthDistillError
+            They cannot be read.
+        """
+        try:
+            options = read_record(self.options)["options"]
+            if not isinstance(options, dict) or type(options.get("epochs", 0)) is not int:
+                raise TypeError("its options are not those of a run")
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SynthDistillError(
+                f"cannot read {self.options}, which says what this run is: {error}. "
+                "Move the folder away, or choose another one with -o."
+            ) from error
+        return options
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write ``log.csv``, one row an epoch, floats with nine significant digits."""

@@ -3,12 +3,12 @@
 import contextlib
 import csv
 import dataclasses
-import json
 import platform
 from pathlib import Path
 from typing import Literal
 
 from ..errors import SynthDistillError
+from ..files import read_record
 from .tables import Quantity
 
 
@@ -34,14 +34,14 @@ def run_properties(folder: Path) -> dict[str, Quantity | str | None]:
     values: dict[str, Quantity | str | None] = {}
     try:
         if options.is_file():
-            described = json.loads(options.read_text(encoding="utf-8"))["options"]
+            described = read_record(options)["options"]
             values["coefficient"] = f"{described['resampling_coefficient']:g}"
             values["images"] = Quantity(0) if described["epochs"] == 0 else None
         if log.is_file():
             with log.open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
             values["images"] = Quantity(int(rows[-1]["images"])) if rows else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SynthDistillError(
             f"cannot read what {folder} was trained with ({options.name}, {log.name}): {error!r}"
         ) from error

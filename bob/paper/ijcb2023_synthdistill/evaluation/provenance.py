@@ -4,14 +4,13 @@ A score file that was changed since, or was made with another model than the one
 now, is refused: its value would be said of the wrong model.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import SynthDistillError
-from ..files import sha256
+from ..files import read_record, sha256
 
 EVALUATION = "evaluation.json"
 """Written beside a score file by our chained evaluation. Bob alone does not write it."""
@@ -62,16 +61,22 @@ def read_evaluation(scores: Path) -> dict[str, Any] | None:
     """
     path = scores.with_name(EVALUATION)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_record(path)
+        _check_model(record.get("model", {}))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SynthDistillError(
             f"cannot read {path}: {error}. Remove it and {scores.name}, and evaluate again."
         ) from error
-    if not isinstance(record, dict):
-        raise SynthDistillError(f"{path} does not hold a record: remove it, and evaluate again.")
     return record
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, dict) or not all(
+        isinstance(model.get(name, ""), str) for name in ("path", "sha256")
+    ):
+        raise ValueError("it does not say which model it is about")
 
 
 def trace(scores: Path, run: Path) -> Origin:
@@ -99,7 +104,7 @@ def trace(scores: Path, run: Path) -> Origin:
     student = run / "student.safetensors"
     model: Path | None = student if student.is_file() else None
     model_digest = sha256(student) if model else None
-    recorded = (record or {}).get("model") or {}
+    recorded = (record or {}).get("model", {})
     if record is not None:
         if record.get("scores_sha256", digest) != digest:
             raise SynthDistillError(

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ..files import atomic_write, sha256
+from ..files import atomic_write, read_record, sha256
 from .network import NetworkRecipe
 from .provenance import EVALUATION
 
@@ -90,7 +90,7 @@ def is_current(folder: Path, description: dict[str, Any]) -> bool:
         What :py:func:`describe` gives.
     """
     try:
-        record = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        record = read_record(folder / EVALUATION)
         return _identity(record) == _identity(description) and (
             record["scores_sha256"] == sha256(folder / SCORES)
         )

@@ -195,7 +195,9 @@ def load_student(path: Path | str) -> Student | CustomStudent:
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         try:
             if ":" in architecture:
-                student = CustomStudent(Recipe(architecture, arguments), embedding_size)
+                recipe = Recipe(architecture, arguments)
+                _check_custom_size(recipe, state, path)
+                student = CustomStudent(recipe, embedding_size)
             else:
                 _check_size(architecture, embedding_size, state, path)
                 student = Student(architecture, False, embedding_size)
@@ -216,6 +218,23 @@ def read_metadata(path: Path | str) -> Mapping[str, str]:
     _, metadata = read_weights(Path(path), "a student")
     check_format(metadata, FORMAT, FORMAT_VERSION, Path(path))
     return metadata
+
+
+def _check_custom_size(recipe: Recipe, state: State, path: Path) -> None:
+    """As :py:func:`_check_size`, for a network of the user's own."""
+    recipe.resolve()
+    try:
+        with torch.device("meta"):
+            network = recipe.make()
+    except Exception:
+        return
+    check_weights(network, {n.removeprefix("network."): t for n, t in state.items()}, path)
+    try:
+        with torch.device("meta"):
+            count_features(network, recipe.factory)
+    except SynthDistillError as error:
+        if error.__cause__ is None:  # it computes something else; others cannot be sketched
+            raise
 
 
 def _check_size(architecture: str, embedding_size: int, state: State, path: Path) -> None:

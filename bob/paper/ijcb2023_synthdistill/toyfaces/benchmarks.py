@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 import math
 import os
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy
 from ..benchmarks.benchmark import REAL, TOYFACES_KEY, Benchmark
 from ..benchmarks.pairs import FOLDS
 from ..errors import SynthDistillError
+from ..files import read_record
 
 if TYPE_CHECKING:
     import torch
@@ -216,7 +216,7 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     try:
         if not path.exists() and (not folder.exists() or not any(folder.iterdir())):
             return None
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_record(path)
         settings = {name: content[name] for name in new_settings(0, 0)}
         if not isinstance(settings["pairs_per_fold"], int):
             raise TypeError("pairs_per_fold is no number")
