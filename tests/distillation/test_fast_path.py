@@ -123,3 +123,11 @@ def test_plain_refuses_a_precision_that_the_teacher_lacks(tiny_run):
     generator, teacher = load_generator(tiny_run.generator), load_teacher(tiny_run.teacher)
     with pytest.raises(SynthDistillError, match="--precision 32"):
         FrozenNetworks.prepare(generator, teacher, replace(tiny_run, plain=True, precision="bf16"))
+
+
+def test_compiling_without_a_compiler_is_refused_in_words(tiny_run, monkeypatch):
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    networks = load_generator(tiny_run.generator), load_teacher(tiny_run.teacher)
+    with pytest.raises(SynthDistillError, match=r"/nowhere/c\+\+ was not found.*--no-compile"):
+        FrozenNetworks.prepare(*networks, replace(tiny_run, compile=True))
+    assert FrozenNetworks.prepare(*networks, tiny_run).crop is faces.resize

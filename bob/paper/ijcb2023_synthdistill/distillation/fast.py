@@ -4,6 +4,9 @@ The fast forms know the plain StyleGAN2 and IResNet only. Anything else, such as
 user's own, is used as it is; it may offer ``set_precision(dtype)``.
 """
 
+import os
+import shutil
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -52,11 +55,14 @@ class FrozenNetworks:
         Raises
         ------
         SynthDistillError
-            A network cannot compute in the precision that was asked for.
+            A network cannot compute in the precision that was asked for, or the networks are to be
+            compiled without a compiler.
         """
         dtype = FROZEN_TYPES.get(options.precision)
         if options.plain:
             return cls(_in_type(generator, dtype), _in_type(teacher, dtype), faces.crop)
+        if options.compile:
+            _check_compiler()
         from ..generators.fast import FastGenerator, accelerate_generator
         from ..recognition.fast import FastTeacher, accelerate_teacher
 
@@ -83,6 +89,17 @@ def prepare_student(student: nn.Module, options: Options) -> nn.Module:
         # in place, so that the names of its parameters stay
         student.compile()
     return student
+
+
+def _check_compiler() -> None:
+    """Refuse to begin without the C++ compiler that torch.compile calls in the first step."""
+    # the names that torch's inductor looks for
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise SynthDistillError(
+            f"--compile needs a C++ compiler, but {name} was not found: install one, name another "
+            "by the environment variable CXX, or use --no-compile."
+        )
 
 
 def _in_type(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:

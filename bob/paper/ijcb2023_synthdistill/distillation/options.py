@@ -93,7 +93,8 @@ class Options:
         Compute as the recipe is written, by the reference implementation, instead of by the fast
         path, which gives the same numbers but for rounding.
     compile
-        Compile the student with torch.compile before the first step: takes a minute or so.
+        Compile student and teacher with torch.compile in the first step: takes minutes on a CPU,
+        and a C++ compiler.
     checkpoint_minutes
         Minutes between checkpoints within an epoch.
     checkpoint_steps
