@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bob.bio.base.pipelines import execute_pipeline_simple
+from bob.bio.base.algorithm import Distance
+from bob.bio.base.pipelines import dask_bio_pipeline, execute_pipeline_simple
 from bob.bio.base.script.pipeline_simple import pipeline_simple
-from bob.pipelines import DelayedSample
+from bob.pipelines import DelayedSample, Sample
 from click.testing import CliRunner
 from pair_world import RandomFaces, load, random_student
 
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.evaluation.feature_files import CosineScores
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import (
     NetworkPipeline,
@@ -96,6 +98,52 @@ def threads_here():
 
 def test_workers_take_one_core_each(cluster_client):
     assert set(cluster_client.run(threads_here).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("sample_sets", "chosen", "size"),
+    [(1200, {}, 128), (200, {}, 32), (3, {}, 16), (1200, {"partition_size": 7}, 7)],
+)
+def test_partitions_fill_batches_unless_the_user_chooses(sample_sets, chosen, size, student_file):
+    pipeline = dask_bio_pipeline(student_pipeline(student_file), **chosen)
+    pipeline._suit_partitions(sample_sets)
+    bag = pipeline.transformer.steps[0][1].transform(range(sample_sets))
+    assert bag.npartitions == -(-sample_sets // size)
+
+
+def test_a_number_of_partitions_is_kept(student_file):
+    pipeline = dask_bio_pipeline(student_pipeline(student_file), npartitions=5)
+    pipeline._suit_partitions(1200)
+    assert pipeline.transformer.steps[0][1].transform(range(1200)).npartitions == 5
+
+
+@pytest.mark.parametrize("all_vs_all", [True, False])
+def test_scores_of_templates_are_those_of_bob(student_file, all_vs_all):
+    rng = np.random.default_rng(3)
+    # r2 is there twice: Bob scores both
+    references = [Sample(rng.normal(size=4), template_id=name) for name in ("r3", "r2", "r1", "r2")]
+    probes = [
+        Sample(rng.normal(size=(1, 4)), template_id=f"p{number}", references=names)
+        for number, names in enumerate((["r1", "r2"], ["r3"], ["r2", "absent", "r3"]))
+    ]
+    ours = CosineScores(NetworkRecipe("student", student_file))
+    expected = Distance(distance_function="cosine", factor=-1).score_sample_templates(
+        probes, references, all_vs_all
+    )
+    found = ours.score_sample_templates(probes, references, all_vs_all)
+    assert [len(scores) for scores in found] == ([4, 4, 4] if all_vs_all else [3, 1, 3])
+    for one, other in zip(found, expected, strict=True):
+        assert one.template_id == other.template_id
+        assert [(s.template_id, s.data) for s in one] == [(s.template_id, s.data) for s in other]
+
+
+def test_a_probe_without_any_reference_is_refused_as_bob_does(student_file):
+    probe = Sample(np.ones((1, 4)), template_id="p", references=["absent"])
+    reference = Sample(np.ones(4), template_id="r")
+    with pytest.raises(ValueError, match="No enroll sampleset found"):
+        CosineScores(NetworkRecipe("student", student_file)).score_sample_templates(
+            [probe], [reference], False
+        )
 
 
 def test_feature_files_are_made_used_and_avoidable(scores, student_file, random_faces, tmp_path):

@@ -116,6 +116,27 @@ class CosineScores(Distance):
         self.recipe = recipe
         self.mirror = mirror
 
+    def score_sample_templates(
+        self, probe_samples: list[Sample], enroll_samples: list[Sample], score_all_vs_all: bool
+    ) -> list[SampleSet]:
+        """Score probes as Bob does, handing it with each probe only the references that it names.
+
+        Bob looks through all references for each probe: on benchmarks of pairs, where a probe has
+        two or three, that takes longer than the comparisons.
+        """
+        score = functools.partial(super().score_sample_templates, score_all_vs_all=score_all_vs_all)
+        if score_all_vs_all:
+            return score(probe_samples, enroll_samples)
+        places: dict[str, list[int]] = {}
+        for place, enrolled in enumerate(enroll_samples):
+            places.setdefault(str(enrolled.template_id), []).append(place)
+        scores = []
+        for probe in probe_samples:
+            named = {str(reference) for reference in probe.references}
+            chosen = sorted(place for name in named for place in places.get(name, ()))
+            scores += score([probe], [enroll_samples[place] for place in chosen])
+        return scores
+
     def _more_tags(self) -> dict[str, Any]:
         files = FeatureFiles(self.recipe, self.mirror)
         return {

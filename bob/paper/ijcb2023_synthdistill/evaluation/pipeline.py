@@ -2,18 +2,28 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bob.bio.base.pipelines import CSVScoreWriter, PipelineSimple
+from bob.pipelines import ToDaskBag
 from sklearn.pipeline import Pipeline
 
 from ..errors import SynthDistillError
 from ..files import atomic_write
+from .embedding import CPU_BATCH
 from .feature_files import CosineScores, FeatureFilesStep
 from .network import NetworkRecipe
 from .transformer import EmbeddingTransformer
+
+LARGEST_PARTITION = 128
+"""Sample sets in a task of dask, unless the user says how many. Where nobody says, dask makes about
+400 tasks, in each of which a few images are embedded by a batch that is mostly filling."""
+
+FEWEST_PARTITIONS = 8
+"""Tasks to divide among the workers, where there are enough images to fill their batches."""
 
 
 class NetworkPipeline(PipelineSimple):
@@ -53,6 +63,7 @@ class NetworkPipeline(PipelineSimple):
             if score_all_vs_all
             else sum(len({str(other) for other in probe.references}) for probe in probe_samples)
         )
+        self._suit_partitions(max(len(biometric_reference_samples), len(probe_samples)))
         return super().__call__(
             background_model_samples,
             biometric_reference_samples,
@@ -60,6 +71,15 @@ class NetworkPipeline(PipelineSimple):
             score_all_vs_all,
             return_templates,
         )
+
+    def _suit_partitions(self, sample_sets: int) -> None:
+        """Set the size of dask's partitions where neither the user nor Bob has chosen one."""
+        first = self.transformer.steps[0][1]
+        if not isinstance(first, ToDaskBag) or first.partition_size or first.npartitions:
+            return
+        wanted = min(LARGEST_PARTITION, math.ceil(sample_sets / FEWEST_PARTITIONS))
+        # whole batches: the last of each partition is filled up, and computed in full
+        first.partition_size = CPU_BATCH * max(1, math.ceil(wanted / CPU_BATCH))
 
     def post_process(self, score_paths: Any, filename: str) -> Any:
         """Put the parts of the score file together (Bob calls it; with dask it is delayed)."""
