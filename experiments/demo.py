@@ -84,9 +84,14 @@ def tell(step: int, text: str) -> None:
 def draw_benchmarks(names: list[str]) -> None:
     """Draw the miniature benchmarks into the user's cache, or find them there."""
     from reproduction.scores import open_benchmark
+    from reproduction.status_line import StatusLine
 
+    line = StatusLine("drawing ")
     for name in names:
-        click.echo(f"{name}: {open_benchmark(name).describe()}")
+        line.show(f"{name}, if it is not there yet")
+        pairs = len(open_benchmark(name).pairs())
+        line.clear()
+        click.echo(f"{name}: {pairs:,} pairs in 10 folds")
 
 
 def write_results(

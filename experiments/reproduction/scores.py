@@ -12,6 +12,7 @@ from bob.paper.ijcb2023_synthdistill.evaluation.provenance import EVALUATION
 from bob.paper.ijcb2023_synthdistill.evaluation.records import describe, is_current
 
 from .plan import PlannedModel
+from .status_line import StatusLine
 
 # reads a benchmark's list once: pairs and fingerprint need no Bob
 open_benchmark = functools.cache(Verification)
@@ -89,19 +90,26 @@ def evaluate_missing(
     if not number:
         return failures
     # Bob's imports take seconds: only when there is something to do
+    from bob.paper.ijcb2023_synthdistill.benchmarks import load_database
     from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec, evaluate, open_client
 
+    # each is read once, not once for each model
+    databases = {name: load_database(name) for name in there}
+    line, done = StatusLine("evaluating "), 0
     with open_client(dask_client) as client:
         for model, missing in wanted:
             if not missing:
                 continue
+            line.show(f"{model.folder.name}, {done} of {number} score files done")
+            done += len(missing)
             try:
                 evaluate(
                     {model.folder.name: ModelSpec(model.kind, model.file)},
-                    missing,
+                    {name: databases[name] for name in missing},
                     model.folder.parent,
                     dask_client=client,
                 )
             except SynthDistillError as error:
                 failures.append(error.message)
+            line.clear()
     return failures

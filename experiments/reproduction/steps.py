@@ -28,6 +28,8 @@ def show_log() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("bob.paper.ijcb2023_synthdistill").setLevel(logging.INFO)
+    # which file each benchmark was found in: said again for each model that is evaluated on it
+    logging.getLogger("bob.paper.ijcb2023_synthdistill.benchmarks").setLevel(logging.WARNING)
     # our pipelines have nothing to fit, and Bob warns of it for each of them
     logging.getLogger("bob.bio.base").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"dask|dask_ml|bob\.")

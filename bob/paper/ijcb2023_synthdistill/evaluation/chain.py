@@ -117,7 +117,7 @@ def evaluate(
             logger.info("%s on %s: there already", model, database)
             done.append(Evaluation(model, database, folder / SCORES, False, 0.0))
             continue
-        logger.info("%s on %s ...", model, database)
+        logger.debug("%s on %s ...", model, database)
         start = time.monotonic()
         try:
             _run(
