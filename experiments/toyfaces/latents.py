@@ -30,7 +30,7 @@ VARIED = tuple(
     if name not in _IGNORED
     and spread.probability == 1.0
     and spread.high > spread.low
-    and not name.startswith(("glasses", "occluder"))
+    and not name.startswith("occluder_")
 )
 """The conditions that the generator varies."""
 

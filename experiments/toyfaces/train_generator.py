@@ -1,7 +1,8 @@
 """Train the ToyFaces generator: StyleGAN2's synthesis, by regression on renderings.
 
 Every w stands for a known face (see ``latents``), so that no discriminator is needed: the loss is
-the difference to the rendering, in pixels and in edges, at three scales.
+the difference to the rendering, in pixels and in edges, at three scales, and in the embeddings of
+the ToyFaces teacher: it sees the small things that tell people apart, which hardly count in pixels.
 """
 
 import copy
@@ -15,11 +16,14 @@ import torch
 import torch.nn.functional as F
 from latents import build_mapping, decode, describe
 from photographs import SEED
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.generators import save_generator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
+from bob.paper.ijcb2023_synthdistill.recognition.fast import accelerate_teacher
+from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
 from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
@@ -88,16 +92,33 @@ def difference(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def strangeness(teacher: nn.Module, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Compare whom the teacher sees: 1 - cosine of the embeddings, averaged."""
+    with torch.no_grad():
+        known = teacher(faces.crop(wanted))
+    return 1.0 - F.cosine_similarity(teacher(faces.crop(made)), known).mean()
+
+
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=toyfaces.GENERATOR)
-@click.option("--images", default=150_000, show_default=True, help="Renderings to learn from.")
+@click.option("--teacher", type=click.Path(path_type=Path), default=toyfaces.TEACHER)
+@click.option("--identity", default=1.0, show_default=True, help="Weight of the teacher's view.")
+@click.option("--images", default=152_000, show_default=True, help="Renderings to learn from.")
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--rate", default=1.2e-2, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=1, show_default=True)
+@click.option("--threads", default=2, show_default=True)
 @click.option("--workers", default=1, show_default=True, help="Processes that render.")
 def main(
-    output: Path, images: int, batch_size: int, rate: float, seed: int, threads: int, workers: int
+    output: Path,
+    teacher: Path,
+    identity: float,
+    images: int,
+    batch_size: int,
+    rate: float,
+    seed: int,
+    threads: int,
+    workers: int,
 ) -> None:
     """Train the ToyFaces generator and write its averaged weights as safetensors."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -112,9 +133,11 @@ def main(
                 parameter.mul_(0.3)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     targets = Targets(generator, batch_size, images // batch_size, seed)
+    judge = accelerate_teacher(load_teacher(teacher))
 
     generator.train()
     generator.half_in(4, torch.bfloat16)
+    generator.to(memory_format=torch.channels_last)
     parameters = list(generator.synthesis.parameters())
     optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -124,22 +147,28 @@ def main(
     loader = DataLoader(
         targets, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None
     )
-    running = 0.0
+    running = torch.zeros(2)
     for step, (w, pixels) in enumerate(loader):
         ws = w.unsqueeze(1).expand(-1, generator.num_ws, -1)
-        loss = difference(generator.synthesis(ws), faces.from_uint8(pixels))
+        made, wanted = generator.synthesis(ws), faces.from_uint8(pixels)
+        other = strangeness(judge, made, wanted)
+        loss = difference(made, wanted) + identity * other
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        running += (loss.item() - running) * max(0.02, 1.0 / (step + 1))
+        now = torch.stack([loss, other]).detach()
+        running = running + (now - running) * max(0.02, 1.0 / (step + 1))
         decay = min(0.99, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.synthesis.parameters(), parameters, strict=True):
                 mean.lerp_(value, 1.0 - decay)
         if step % 250 == 0 or step + 1 == len(targets):
             seconds = time.monotonic() - start
-            logger.info("step %d of %d, %.0f s: %.4f", step, len(targets), seconds, running)
+            logger.info(
+                "step %d of %d, %.0f s: loss %.4f, of it the teacher's view %.4f",
+                *(step, len(targets), seconds, *running.tolist()),
+            )
             save_generator(output, average)
 
 

@@ -168,9 +168,11 @@ class FastTeacher(nn.Module):
         self.register_buffer("head_weight", weight.flatten(1).to(self.dtype))
         self.register_buffer("head_bias", (bias * scale + shift).to(self.dtype))
 
-    @torch.no_grad()
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """Embed faces ``[B, 3, 112, 112]`` in [-1, 1]: ``[B, embedding_size]``, float32."""
+        """Embed faces ``[B, 3, 112, 112]`` in [-1, 1]: ``[B, embedding_size]``, float32.
+
+        Gradients reach the faces, where they ask for them; the teacher has no parameters.
+        """
         if faces.device.type != "cpu":
             features = self._features(faces)
         else:

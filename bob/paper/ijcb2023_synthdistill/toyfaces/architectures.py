@@ -4,8 +4,8 @@ TEACHER = {"layers": (1, 1, 1, 1), "widths": (8, 16, 32, 64), "embedding_size": 
 """Of :py:class:`~bob.paper.ijcb2023_synthdistill.recognition.iresnet.IResNet`."""
 
 GENERATOR = {
-    "z_dim": 48,
-    "w_dim": 96,
+    "z_dim": 52,
+    "w_dim": 104,
     "resolution": 64,
     "channel_base": 2048,
     "channel_max": 96,
