@@ -150,7 +150,7 @@ def test_aligning_a_photograph_by_its_eyes_gives_the_aligned_face(rng):
 def test_every_name_changes_the_picture(rng):
     """A column that changes nothing is a name without a meaning."""
     identity, condition = sample_identities(1, rng) * 0.3, studio(1, rng)
-    set_columns(condition, age=50, mouth_open=0.3, noise=0.02, quality=90, blur=0.5)
+    set_columns(condition, age=50, mouth_open=0.3, noise=0.02, quality=90, blur=0.5, hat=0)
     identity[:, IDENTITY_NAMES.index("beard")] = 1.5
     identity[:, IDENTITY_NAMES.index("mole_size")] = 1.5
     base = render(identity, condition, 160, "unaligned")
