@@ -25,8 +25,8 @@ def distance(first, second):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "optimizer"),
-    # not batch norm with Adam: gradients that are zero but for rounding, as those of channels that
-    # a ReLU switches off, become steps as large as any other. See experiments/SCALING.md.
+    # not batch norm with Adam: torch's own batch norm, which one process uses, rounds more than
+    # ours, and Adam makes a large difference of a small one. See experiments/SCALING.md.
     [("Tiny", "sgd"), ("Tiny without batch norm", "adam")],
 )
 def test_two_and_four_processes_learn_the_student_of_one(
