@@ -24,22 +24,27 @@ def distance(first, second):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("student", "optimizer"),
-    # not batch norm with Adam: torch's own batch norm, which one process uses, rounds more than
-    # ours, and Adam makes a large difference of a small one. See experiments/SCALING.md.
-    [("Tiny", "sgd"), ("Tiny without batch norm", "adam")],
+    ("student", "optimizer", "images", "near", "log"),
+    [
+        ("Tiny", "sgd", 4, 1e-5, 1e-5),
+        ("Tiny without batch norm", "adam", 4, 1e-5, 1e-5),
+        # of the TinyFaRs' family, with batch norms, as the paper trains them: Adam makes steps
+        # as large of what is only rounding (experiments/SCALING.md)
+        ("test_efficientnet", "adam", 8, 1e-4, 3e-4),
+    ],
 )
 def test_two_and_four_processes_learn_the_student_of_one(
-    in_processes, tiny_plan, tmp_path, student, optimizer
+    in_processes, tiny_plan, tmp_path, student, optimizer, images, near, log
 ):
     # a hundred updates
-    options = {**tiny_plan, "epochs": 1, "images_per_epoch": 200}
-    options |= {"student": student, "optimizer": optimizer}
+    options = {**tiny_plan, "epochs": 1, "images_per_epoch": 50 * images, "batch_size": images}
+    options |= {"student": student, "optimizer": optimizer, "sync_batchnorm": True}
     in_processes({"do": "compare", "ranks": [1, 2, 4], "folder": str(tmp_path), "options": options})
     for ranks in ("2", "4"):
-        assert distance(tmp_path / "1", tmp_path / ranks) < 1e-5
+        # parameters and running statistics together, relative to their norm
+        assert distance(tmp_path / "1", tmp_path / ranks) < near
         for one, several in zip(rows(tmp_path / "1"), rows(tmp_path / ranks), strict=True):
-            assert several == pytest.approx(one, rel=1e-5)
+            assert several == pytest.approx(one, rel=log)
         # whoever loads the student needs no process group
         assert load_file(tmp_path / ranks / "student.safetensors").keys() == (
             load_file(tmp_path / "1" / "student.safetensors").keys()

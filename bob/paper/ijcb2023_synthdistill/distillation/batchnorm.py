@@ -2,6 +2,11 @@
 
 torch's own ``SyncBatchNorm`` does this on CUDA and refuses tensors on the CPU, where a run must be
 divisible as well (and where it can be tested anywhere), so it is used on CUDA, and ours elsewhere.
+
+Ours computes in float64 and rounds once, so that how a batch is divided hardly ever shows in
+float32. torch's own layer on the CPU does not: the first gradient of a student whose tensors are
+channels-last is 2e-5 off, with ours 4e-6, and Adam makes a large difference of a small one: see
+experiments/SCALING.md.
 """
 
 from typing import Any
@@ -9,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -26,7 +32,7 @@ def synchronise(module: nn.Module, device: torch.device | str = "cpu") -> nn.Mod
     Returns
     -------
         The module (another one only if it is a batch normalisation itself). With one process it
-        computes what it did before.
+        computes what it did before, but for rounding.
     """
     if torch.device(device).type == "cuda":
         from timm.layers import convert_sync_batchnorm
@@ -69,21 +75,10 @@ class SynchronisedBatchNorm(_BatchNorm):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
         """Normalise ``[b, c, ...]`` by mean and variance of each channel over all processes."""
-        processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        if not self.training or processes == 1:
+        if not self.training:
             return self.act(self.drop(super().forward(input)))
-        dimensions = [0, *range(2, input.dim())]
-        variance, mean = torch.var_mean(input, dimensions, correction=0, keepdim=True)
-        # every process has the same share of the batch, so the means of their moments are the
-        # whole batch's; in float64 the difference below loses nothing
-        moments = torch.stack([mean.double(), variance.double() + mean.double().square()])
-        moments = _SumOverProcesses.apply(moments) / processes
-        mean, variance = moments[0].float(), (moments[1] - moments[0].square()).float()
-        self._track(mean, variance, processes * input.numel() // input.shape[1])
-        normalised = (input - mean) * torch.rsqrt(variance + self.eps)
-        if self.affine:
-            shape = [1, -1] + [1] * (input.dim() - 2)
-            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
+        normalised, mean, variance = _Normalise.apply(input, self.weight, self.bias, self.eps)
+        self._track(mean, variance, _processes() * input.numel() // input.shape[1])
         return self.act(self.drop(normalised))
 
     @torch.no_grad()
@@ -96,23 +91,77 @@ class SynchronisedBatchNorm(_BatchNorm):
         momentum = self.momentum
         if momentum is None:
             momentum = 1 / int(self.num_batches_tracked)
-        self.running_mean.lerp_(mean.flatten(), momentum)
-        self.running_var.lerp_(variance.flatten() * (count / max(count - 1, 1)), momentum)
+        self.running_mean.lerp_(mean.to(self.running_mean), momentum)
+        variance = variance * (count / max(count - 1, 1))
+        self.running_var.lerp_(variance.to(self.running_var), momentum)
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """Add up over all processes, forwards and (each process has its own loss) backwards."""
+def _processes() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _mean_over_processes(*numbers: torch.Tensor) -> torch.Tensor:
+    """Stack float64 numbers of each channel, and average them over all processes."""
+    mean = torch.stack(numbers)
+    if _processes() > 1:
+        torch.distributed.all_reduce(mean)
+        mean /= _processes()
+    return mean
+
+
+class _Normalise(torch.autograd.Function):
+    """Batch normalisation in float64, rounded at its ends; each process has its own loss."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
-        """Add up the values."""
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(total)
-        return total
+    def forward(
+        ctx: Any,
+        input: torch.Tensor,  # noqa: A002
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        eps: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Give the normalised values, and mean and variance ``[c]`` in float64."""
+        dimensions, shape = _layout(input)
+        values = input.double()
+        # every process has the same share of the batch, so the means of their moments are the
+        # whole batch's; in float64 the difference below loses nothing
+        mean, square = _mean_over_processes(
+            values.mean(dimensions), values.square().mean(dimensions)
+        )
+        variance = (square - mean.square()).clamp_min(0)
+        inverse = torch.rsqrt(variance + eps)
+        ctx.save_for_backward(input, weight, mean, inverse)
+        ctx.mark_non_differentiable(mean, variance)
+        result = (values - mean.view(shape)) * inverse.view(shape)
+        if weight is not None and bias is not None:
+            result = result * weight.double().view(shape) + bias.double().view(shape)
+        return result.to(input.dtype), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
-        """Add up the gradients."""
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(total)
-        return total
+    @once_differentiable
+    def backward(
+        ctx: Any, gradient: torch.Tensor, *_: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, None]:
+        """Give the gradients; those of weight and bias are already the processes' mean."""
+        input, weight, mean, inverse = ctx.saved_tensors  # noqa: A001
+        dimensions, shape = _layout(input)
+        gradient = gradient.double()
+        normalised = (input.double() - mean.view(shape)) * inverse.view(shape)
+        along_bias, along_weight = _mean_over_processes(
+            gradient.mean(dimensions), (gradient * normalised).mean(dimensions)
+        )
+        rest = gradient - along_bias.view(shape) - normalised * along_weight.view(shape)
+        if weight is None:
+            return (rest * inverse.view(shape)).to(input.dtype), None, None, None
+        count = input.numel() // input.shape[1]
+        return (
+            (rest * (weight.double() * inverse).view(shape)).to(input.dtype),
+            (along_weight * count).to(weight.dtype),
+            (along_bias * count).to(weight.dtype),
+            None,
+        )
+
+
+def _layout(input: torch.Tensor) -> tuple[list[int], list[int]]:  # noqa: A002
+    """Give the dimensions other than the channels', and the shape of one number a channel."""
+    return [0, *range(2, input.dim())], [1, -1] + [1] * (input.dim() - 2)

@@ -163,7 +163,10 @@ def assemble(
 ) -> Distillation:
     """Put networks that are there together to the method, on fabric's device."""
     _check_embedding(student, teacher)
-    if options.sync_batchnorm and fabric.world_size > 1:
+    several = fabric.world_size > 1
+    # on one device only if asked for, to learn what several do; other devices have no float64
+    alone = options.sync_batchnorm is True and fabric.device.type == "cpu"
+    if (several and options.sync_batchnorm is not False) or alone:
         from .batchnorm import synchronise
 
         student = synchronise(student, fabric.device)

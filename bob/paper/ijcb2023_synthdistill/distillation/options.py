@@ -84,7 +84,9 @@ class Options:
         Nodes.
     sync_batchnorm
         Compute batch statistics over all devices, as one device with the whole batch would, so
-        that the student does not depend on their number. No effect on one device.
+        that the student does not depend on their number. None: where there are several. True
+        computes in the same way (in float64, on CPUs) on a single one, so that a run on one CPU
+        and a run on several differ by rounding only.
     precision
         ``32``; ``bf16`` or ``16`` for the frozen networks, and on CUDA mixed precision for the
         student; ``auto`` runs half precision where the generator's file says so (the published
@@ -122,7 +124,7 @@ class Options:
     device: str = "auto"
     devices: int = 1
     num_nodes: int = 1
-    sync_batchnorm: bool = True
+    sync_batchnorm: bool | None = None
     precision: str = "auto"
     plain: bool = False
     compile: bool = False
@@ -156,7 +158,9 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
                 raise _wrong(name, "a number", value)
-        for name in ("sync_batchnorm", "plain", "compile"):
+        if self.sync_batchnorm is not None and not isinstance(self.sync_batchnorm, bool):
+            raise _wrong("sync_batchnorm", "True, False or None", self.sync_batchnorm)
+        for name in ("plain", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise _wrong(name, "True or False", getattr(self, name))
         for name, choices in _CHOICES.items():
@@ -199,7 +203,9 @@ class Options:
 
     def describe(self) -> dict[str, Any]:
         """Give every option as plain values that JSON can hold."""
-        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        plain = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        # None and True differ by rounding only: runs that are there, with true, stay current
+        return plain | {"sync_batchnorm": self.sync_batchnorm is not False}
 
 
 _LEAST_INTEGER = {

@@ -98,7 +98,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         settings: dict[str, Any] = {"default": field.default, "help": texts[field.name]}
         if field.name == "student":
             settings["default"] = None
-        if isinstance(field.default, bool):
+        if field.type in (bool, bool | None):
             flag = f"{flag}/--no-{flag[2:]}"
         else:
             settings["type"] = _TYPES.get(field.name, _CUSTOM)
