@@ -52,14 +52,15 @@ def test_table_3_changes_the_coefficient_only():
 
 def test_table_4_changes_sampling_and_loss_only():
     rows = [options.describe() for options in _resolved("table4")]
-    assert [(row.pop("sampling"), row.pop("loss")) for row in rows] == [
-        ("dynamic", "mse"),
-        ("static", "mse"),
-        ("none", "mse"),
-        ("z-space", "mse"),
-        ("hard", "mse"),
-        ("dynamic", "mse"),
-        ("dynamic", "cosine"),
+    changed = ("sampling", "resampling_coefficient", "loss")
+    assert [tuple(row.pop(name) for name in changed) for row in rows] == [
+        ("dynamic", 1.0, "mse"),
+        ("static", 1.0, "mse"),
+        ("dynamic", 0.0, "mse"),  # the same w again
+        ("z-space", 1.0, "mse"),
+        ("hard", 1.0, "mse"),
+        ("dynamic", 1.0, "mse"),
+        ("dynamic", 1.0, "cosine"),
     ]
     assert all(row == rows[0] for row in rows)
 
