@@ -57,8 +57,9 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
 
 def stream(
-    batches: Batches, workers: int = 1
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Yield the batches in order, rendered ahead by other processes."""
-    ahead = 4 if workers else None
-    yield from DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=ahead)
+    batches: Dataset, workers: int = 1, ahead: int = 4
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield batches in order, rendered ahead by other processes, up to ``ahead`` by each."""
+    yield from DataLoader(
+        batches, batch_size=None, num_workers=workers, prefetch_factor=ahead if workers else None
+    )

@@ -15,9 +15,9 @@ import numpy
 import torch
 import torch.nn.functional as F
 from latents import build_mapping, decode, describe
-from photographs import SEED
+from photographs import SEED, stream
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.generators import save_generator
@@ -144,11 +144,8 @@ def main(
         optimizer, rate, total_steps=len(targets) + 1, pct_start=0.03, div_factor=10
     )
     start = time.monotonic()
-    loader = DataLoader(
-        targets, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None
-    )
     running = torch.zeros(2)
-    for step, (w, pixels) in enumerate(loader):
+    for step, (w, pixels) in enumerate(stream(targets, workers, ahead=8)):
         ws = w.unsqueeze(1).expand(-1, generator.num_ws, -1)
         made, wanted = generator.synthesis(ws), faces.from_uint8(pixels)
         other = strangeness(judge, made, wanted)
