@@ -4,13 +4,16 @@ import os
 import signal
 from pathlib import Path
 
+import dask
+import dask.threaded
 import numpy as np
 import pytest
 from bob.bio.base.algorithm import Distance
-from bob.bio.base.pipelines import dask_bio_pipeline, execute_pipeline_simple
+from bob.bio.base.pipelines import CSVScoreWriter, dask_bio_pipeline, execute_pipeline_simple
 from bob.bio.base.script.pipeline_simple import pipeline_simple
 from bob.pipelines import DelayedSample, Sample
 from click.testing import CliRunner
+from dask.core import get_dependencies
 from pair_world import RandomFaces, load, random_student
 
 from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
@@ -88,6 +91,47 @@ def test_worker_processes_write_the_same_file(
         pipeline = student_pipeline(student_file)
         found = run(pipeline, random_faces, output, cluster_client, checkpoint, size)
         assert found == scores
+
+
+class Counted(RandomFaces):
+    """Writes down each image that is read."""
+
+    def set(self, i, **metadata):
+        samples = super().set(i, **metadata)
+        path, log = self.path(i), self.folder.parent / "read"
+        samples.samples[0] = DelayedSample(
+            functools.partial(read, path, log), key=samples.samples[0].key
+        )
+        return samples
+
+
+def read(path, log):
+    with log.open("a") as stream:
+        stream.write(f"{path.name}\n")
+    return load(path)
+
+
+def test_workers_read_each_image_once(student_file, tmp_path, cluster_client):
+    database = Counted(tmp_path / "images").draw()
+    run(student_pipeline(student_file), database, tmp_path, cluster_client, size=5)
+    names = (tmp_path / "read").read_text().splitlines()
+    assert sorted(names) == sorted(path.name for path in database.folder.iterdir())
+
+
+def test_a_partition_is_one_task_up_to_its_templates(student_file, random_faces, tmp_path):
+    # what is not computed yet must not travel: each worker would compute all of it again
+    pipeline = dask_bio_pipeline(student_pipeline(student_file), partition_size=10)
+    pipeline.score_writer = CSVScoreWriter(str(tmp_path / "tmp"))
+    scores = pipeline([], random_faces.references(), random_faces.probes(), score_all_vs_all=False)
+    result = pipeline.post_process(pipeline.write_scores(scores), str(tmp_path / SCORES))
+    graph = dict(result.dask)
+    needs = {key: get_dependencies(graph, key) for key in graph}
+    first = [key for key in graph if not needs[key]]
+    assert len(first) == 2 * random_faces.count / 10
+    for key in first:
+        templates = dask.threaded.get(graph, key)
+        assert len(templates) == 10
+        assert {type(template) for template in templates} == {Sample}
 
 
 def threads_here():

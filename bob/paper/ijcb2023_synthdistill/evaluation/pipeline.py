@@ -90,8 +90,27 @@ class NetworkPipeline(PipelineSimple):
             _assemble, path=filename, headers=headers, expected=self._expected
         )
         if isinstance(score_paths, dask.bag.Bag):
+            score_paths = _one_task_a_partition(score_paths)
             return dask.delayed(assemble)(dask.delayed(list)(score_paths))
         return assemble(score_paths)
+
+
+def _one_task_a_partition(bag: Any) -> Any:
+    """Let each partition go from its images to its templates in one task.
+
+    Bob's graph has a task for each step, and each may run on another worker than the one before.
+    Samples would travel whose embeddings are not computed yet, one by one, each with all images of
+    its partition, and would compute everything once more for each of them.
+    """
+    import dask
+    from dask.optimization import cull, inline
+
+    keys = bag.__dask_keys__()
+    graph, dependencies = cull(dask.utils.ensure_dict(bag.dask), keys)
+    # estimators and lists of samples become part of the tasks, which then form lines to be joined
+    graph = inline(graph, dependencies=dependencies)
+    (joined,) = dask.optimize(type(bag)(graph, bag.name, bag.npartitions))
+    return joined
 
 
 def _assemble(parts: Iterable[str], path: str, headers: int, expected: int | None) -> list[str]:
