@@ -1,3 +1,4 @@
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -146,6 +147,34 @@ def test_scripts_explain_themselves(scripts):
     for name in ("train_teacher", "train_generator", "pictures", "build"):
         result = CliRunner().invoke(scripts(name).main, ["--help"])
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+def test_everything_is_built_from_nothing(scripts, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    build, album = scripts("build"), tmp_path / "album"
+    seen = []
+    load = build.train_generator.load_teacher
+    monkeypatch.setattr(
+        build.train_generator, "load_teacher", lambda path: seen.append(path) or load(path)
+    )
+    measure = build.train_teacher.measure
+    for script in (build.train_teacher, build.figures):
+        monkeypatch.setattr(script, "measure", functools.partial(measure, count=10))
+    few = ["--images", "128", "--count", "128"]
+    result = CliRunner().invoke(
+        build.main, ["-o", str(tmp_path), "--pictures", str(album), *few], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    assert "cosine" in result.output
+    assert len(list(album.glob("*.png"))) == 4
+    for path in (toyfaces.TEACHER, toyfaces.GENERATOR):
+        made = (tmp_path / path.name).read_bytes()
+        assert made != path.read_bytes()
+        assert len(made) == pytest.approx(path.stat().st_size, rel=0.01)
+    # the generator learns by the view of the teacher that was just made
+    assert [Path(path) for path in seen] == [tmp_path / toyfaces.TEACHER.name]
 
 
 def test_teacher_training_runs(scripts, tmp_path):
