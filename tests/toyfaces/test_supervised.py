@@ -16,7 +16,7 @@ from bob.paper.ijcb2023_synthdistill.toyfaces.supervised import LabelledRenderin
 OPTIONS = Options(
     student="test_efficientnet",
     initialisation="random",
-    method=partial(LabelledRenderings, identities=6, margin=0.0, scale=8.0),
+    method=partial(LabelledRenderings, identities=6),
     epochs=2,
     images_per_epoch=128,
     batch_size=16,

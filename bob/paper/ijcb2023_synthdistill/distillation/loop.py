@@ -112,6 +112,16 @@ def train(options: Options, output: Path, stop: Stop) -> Progress:
         return run.progress
 
 
+def _describe_validation(error: float, cosine: float) -> str:
+    """Say what is known: no validation gives neither, a method without a teacher no error."""
+    known = []
+    if not math.isnan(error):
+        known.append(f"mse {error:.5g}")
+    if not math.isnan(cosine):
+        known.append(f"cosine {cosine:.4f}")
+    return f"; validation {', '.join(known)}" if known else ""
+
+
 class Run:
     """A training and its folder.
 
@@ -213,13 +223,12 @@ class Run:
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
                 self.method.scheduler.step()
         logger.info(
-            "epoch %d of %d: loss %.5g fresh, %.5g re-sampled; validation mse %.5g, cosine %.4f",
+            "epoch %d of %d: loss %.5g fresh, %.5g re-sampled%s",
             epoch,
             options.epochs,
             row["loss_fresh"],
             row["loss_resampled"],
-            error,
-            cosine,
+            _describe_validation(error, cosine),
         )
         return True
 
