@@ -19,7 +19,7 @@ def faults(times):
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 # the first ones find their place in the heap
 faults(8)
-print(faults(4))
+print(faults(40))
 """
 
 
@@ -40,6 +40,7 @@ def test_freed_buffers_are_kept_unless_switched_off():
     assert done
     left, faults_without = run({"LD_PRELOAD": "", "SYNTHDISTILL_ALLOCATOR": "system"})
     assert not left
-    # four times 64 MiB: a page fault for each 4 KiB or, with huge pages, 2 MiB
-    assert faults_without > 100
-    assert faults < faults_without / 10
+    # forty times 64 MiB: a page fault for each 4 KiB or, with huge pages, 2 MiB
+    assert faults_without > 1000
+    # a small buffer in the place of a freed one makes the next look for another: a few may
+    assert faults < faults_without / 4
