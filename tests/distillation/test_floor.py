@@ -1,8 +1,11 @@
 """The counts behind the floor, against those of the facts and of arithmetic."""
 
+import time
+
 import pytest
 import torch
 
+from bob.paper.ijcb2023_synthdistill.distillation import floor
 from bob.paper.ijcb2023_synthdistill.distillation.floor import (
     count_synthesis,
     count_work,
@@ -56,3 +59,20 @@ def test_ceilings_are_measured():
     ceilings = measure_ceilings(torch.device("cpu"), repeats=1)
     assert set(ceilings) == {"float32", "bfloat16", "bytes"}
     assert all(value > 1e8 for value in ceilings.values())
+
+
+def test_a_machine_without_bfloat16_is_measured_in_seconds(monkeypatch):
+    """Such a processor takes 42 s for the large product: only what it does soon is measured."""
+    done = []
+
+    def prepare(size):
+        done.append(size)
+        return size**3, lambda: time.sleep(size**3 / 1e8)
+
+    monkeypatch.setattr(floor, "PATIENCE", 0.2)
+    started = time.monotonic()
+    rate = floor._best_rate(prepare, (100, 200, 1000), torch.device("cpu"), repeats=100)
+    assert rate == pytest.approx(1e8, rel=0.2)
+    # the last one is prepared, and not done: it would take 10 s
+    assert done == [100, 200, 1000]
+    assert time.monotonic() - started < 2

@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from ..generators.fast import crop_window, needed_windows
 from ..generators.layers import Linear
 
 FLOPS_PER_MULTIPLY_ADD = 2
+
+PATIENCE = 2.0
+"""Seconds after which a measurement of the machine is not repeated, nor made larger."""
 
 Work = dict[str, dict[str, float]]
 """Phase to ``flops`` and ``bytes`` of an iteration."""
@@ -150,22 +154,14 @@ def measure_ceilings(device: torch.device, repeats: int = 5) -> dict[str, float]
     found: dict[str, float] = {}
     for name in ("float32", "bfloat16"):
         kind = getattr(torch, name)
-        size = 8192 if large else 2048
-        left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
-        product = 2 * size**3 / _best(lambda a=left, b=right: a @ b, device, repeats)  # type: ignore[misc]
-        side, channels, batch = (64, 512, 32) if large else (32, 512, 4)
-        image = torch.randn(batch, channels, side, side, device=device).to(kind)
-        weight = torch.randn(channels, channels, 3, 3, device=device).to(kind)
-        operations = 2 * 9 * channels**2 * batch * side**2
-        rates = [product]
-        for layout in (torch.contiguous_format, torch.channels_last):
-            x = image.to(memory_format=layout)
-            seconds = _best(
-                lambda x=x, w=weight: nn.functional.conv2d(x, w, padding=1),  # type: ignore[misc]
-                device,
-                repeats,
-            )
-            rates.append(operations / seconds)
+        sizes = (8192,) if large else (256, 1024, 2048)
+        sides = (64,) if large else (4, 16, 32)
+        contiguous, last = torch.contiguous_format, torch.channels_last
+        rates = [
+            _best_rate(partial(_product, device, kind), sizes, device, repeats),
+            _best_rate(partial(_convolution, device, kind, contiguous), sides, device, repeats),
+            _best_rate(partial(_convolution, device, kind, last), sides, device, repeats),
+        ]
         found[name] = max(rates)
     source = torch.ones(2**30 if large else 2**26, device=device)
     target = torch.empty_like(source)
@@ -174,11 +170,48 @@ def measure_ceilings(device: torch.device, repeats: int = 5) -> dict[str, float]
     return found
 
 
+def _product(device: torch.device, kind: torch.dtype, size: int) -> tuple[int, Callable[[], Any]]:
+    """Prepare a matrix product: its operations, and what does it."""
+    left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
+    return FLOPS_PER_MULTIPLY_ADD * size**3, lambda: left @ right
+
+
+def _convolution(
+    device: torch.device, kind: torch.dtype, layout: torch.memory_format, side: int
+) -> tuple[int, Callable[[], Any]]:
+    """Prepare a convolution of 3x3 over 512 channels: its operations, and what does it."""
+    channels, batch = 512, 32 if device.type == "cuda" else 4
+    image = torch.randn(batch, channels, side, side, device=device).to(kind, memory_format=layout)
+    weight = torch.randn(channels, channels, 3, 3, device=device).to(kind)
+    operations = FLOPS_PER_MULTIPLY_ADD * 9 * channels**2 * batch * side**2
+    return operations, lambda: nn.functional.conv2d(image, weight, padding=1)
+
+
+def _best_rate(
+    prepare: Callable[[int], tuple[int, Callable[[], Any]]],
+    sizes: Sequence[int],
+    device: torch.device,
+    repeats: int,
+) -> float:
+    """Give the best FLOP/s over the sizes, leaving out those that would take too long.
+
+    A processor without instructions for bfloat16 multiplies its matrices hundreds of times slower.
+    """
+    best = 0.0
+    for size in sizes:
+        operations, action = prepare(size)
+        if best and operations / best > PATIENCE:
+            break
+        best = max(best, operations / _best(action, device, repeats))
+    return best
+
+
 def _best(action: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    """Give the seconds of the fastest of several runs."""
-    times = []
+    """Give the seconds of the fastest of several runs; slow ones are not repeated for long."""
+    times: list[float] = []
     with torch.no_grad():
-        for _ in range(repeats + 1):
+        # the first warms up: it does not count
+        while len(times) < 2 or (len(times) <= repeats and sum(times[1:]) < PATIENCE):
             _synchronise(device)
             started = time.perf_counter()
             action()
