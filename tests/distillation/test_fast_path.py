@@ -1,5 +1,6 @@
 """A training by the fast path against the same training by the plain one."""
 
+import platform
 from dataclasses import replace
 
 import pytest
@@ -131,3 +132,27 @@ def test_compiling_without_a_compiler_is_refused_in_words(tiny_run, monkeypatch)
     with pytest.raises(SynthDistillError, match=r"/nowhere/c\+\+ was not found.*--no-compile"):
         FrozenNetworks.prepare(*networks, replace(tiny_run, compile=True))
     assert FrozenNetworks.prepare(*networks, tiny_run).crop is faces.resize
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "advice"),
+    [
+        ("bf16", "AVX2", "--precision 32"),
+        ("bf16", "AVX512", None),
+        ("16", "AVX512", "--precision 32 or bf16"),
+        ("32", "AVX2", None),
+        ("auto", "AVX2", None),
+    ],
+)
+def test_a_precision_that_is_slow_here_is_told(
+    tiny_run, monkeypatch, caplog, precision, capability, advice
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    create_fabric(replace(tiny_run, precision=precision, device="cpu"))
+    messages = [record.getMessage() for record in caplog.records]
+    if advice is None:
+        assert not messages
+    else:
+        assert len(messages) == 1
+        assert advice in messages[0]

@@ -1,5 +1,6 @@
 """From options to things: the one place where a run's networks are built and loaded."""
 
+import logging
 import platform
 import subprocess
 from dataclasses import replace
@@ -23,6 +24,8 @@ from .step import Clock, Distillation, no_clock
 if TYPE_CHECKING:
     from ..generators.stylegan2 import Generator
     from ..recognition.teacher import Teacher
+
+logger = logging.getLogger(__name__)
 
 
 def find_files(options: Options) -> Options:
@@ -71,6 +74,8 @@ def create_fabric(options: Options) -> Fabric:
         raise SynthDistillError(
             f"{options.devices} CUDA devices asked for, {torch.cuda.device_count()} found"
         )
+    if device == "cpu":
+        _warn_of_slow_precision(options.precision)
     mixed = {"bf16": "bf16-mixed", "16": "16-mixed"}
     several = options.devices * options.num_nodes > 1
     return Fabric(
@@ -81,6 +86,23 @@ def create_fabric(options: Options) -> Fabric:
         # autocast of the student does not pay on a CPU: measured, see PERFORMANCE.md
         precision=mixed.get(options.precision, "32-true") if device == "cuda" else "32-true",  # type: ignore[arg-type]
     )
+
+
+def _warn_of_slow_precision(precision: str) -> None:
+    """Say so where half precision is much slower than float32: see PERFORMANCE.md."""
+    # other processors, ARM's for instance, were not measured
+    no_avx512 = platform.machine() in ("x86_64", "AMD64") and (
+        torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2")
+    )
+    if precision == "bf16" and no_avx512:
+        logger.warning(
+            "this processor has no AVX-512, without which bfloat16 is many times slower than "
+            "float32: --precision 32 is the fast one here"
+        )
+    elif precision == "16":
+        logger.warning(
+            "float16 is many times slower than float32 on a CPU: take --precision 32 or bf16 here"
+        )
 
 
 def create_optimizer(
