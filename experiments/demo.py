@@ -14,6 +14,8 @@ from reproduction.steps import evaluate_all, show_log, train_all
 
 RESULTS = Path("results") / "demo"
 SEED = 2021
+JOBS = 2
+"""Trainings side by side: two of one thread each do more than one of two threads."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +58,7 @@ def demo(results: Path, dask_client: str) -> None:
     )
     todo = [m.run for m in models if m.run is not None and m.run.state() is not State.DONE]
     click.echo(f"images to train on: {sum(run.options.images for run in todo):,}")
-    failures = train_all(models, settings)
+    failures = train_all(models, settings, jobs=JOBS)
     client = None if dask_client == "none" else dask_client
     tell(
         3,

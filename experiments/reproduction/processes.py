@@ -87,6 +87,7 @@ def run_side_by_side(
     *,
     begun: Callable[[Job], None],
     ended: Callable[[Job, int, float], None],
+    said: Callable[[Job, str], None] = lambda job, line: None,  # noqa: ARG005
     waiting: Callable[[Sequence[Job]], None] = lambda running: None,  # noqa: ARG005
 ) -> list[Job]:
     """Run commands, several at a time, each with its share of the cores and its output in a file.
@@ -104,6 +105,8 @@ def run_side_by_side(
         Called with each command before it is started.
     ended
         Called with each command that has ended, its exit status and its seconds.
+    said
+        Called with each line that a command wrote to its log.
     waiting
         Called again and again with those that run.
 
@@ -119,6 +122,7 @@ def run_side_by_side(
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads_of_each(at_a_time))}
     to_do = list(jobs)
     running: list[tuple[Job, subprocess.Popen, float]] = []
+    logs: dict[str, _Follower] = {}
     left: list[Job] = []
     stopping = False
 
@@ -136,6 +140,7 @@ def run_side_by_side(
                     job = to_do.pop(0)
                     begun(job)
                     with _log(job) as log:
+                        logs[job.name] = _Follower(job.log)
                         process = _start(job.words, log, environment)
                     running.append((job, process, time.monotonic()))
                     if stopping:  # asked between its start and its entry in the list
@@ -143,7 +148,10 @@ def run_side_by_side(
                 time.sleep(POLL_SECONDS)
                 for entry in list(running):
                     job, process, start = entry
+                    # in this order: when it has ended, nothing is added to its log
                     status = process.poll()
+                    for line in logs[job.name].lines(to_the_end=status is not None):
+                        said(job, line)
                     if status is None:
                         continue
                     running.remove(entry)
@@ -161,6 +169,26 @@ def run_side_by_side(
                 process.wait()
             raise
     return left + to_do
+
+
+class _Follower:
+    """Reads what is appended to a file from now on, by lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = path.stat().st_size
+
+    def lines(self, *, to_the_end: bool) -> Iterator[str]:
+        """Give the lines that have become whole since the last time, or all that is left."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._position)
+                text = stream.read()
+        except OSError:  # somebody removed it
+            return
+        whole = text if to_the_end else text[: text.rfind(b"\n") + 1]
+        self._position += len(whole)
+        yield from whole.decode(errors="replace").splitlines()
 
 
 @contextlib.contextmanager

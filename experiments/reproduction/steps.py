@@ -54,8 +54,8 @@ def train_all(
     submit, resubmit
         The scheduler's command, and whether it gets again what it got.
     jobs
-        How many trainings run side by side on this machine. With several, each writes what it says
-        to ``RESULTS/logs/NAME.log``.
+        How many trainings run side by side on this machine. With several, each line of what they
+        say begins with their name, and stands in ``RESULTS/logs/NAME.log``, too.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def _train_side_by_side(trainings: Sequence[_Training], logs: Path, at_a_time: i
     failures: list[str] = []
     click.echo(
         f"{len(trainings)} trainings, {at_a_time} at a time with "
-        f"{threads_of_each(at_a_time)} thread(s) each; what they say goes to {logs}/"
+        f"{threads_of_each(at_a_time)} thread(s) each; what they say goes to {logs}/, too"
     )
 
     def begun(job: Job) -> None:
@@ -151,13 +151,17 @@ def _train_side_by_side(trainings: Sequence[_Training], logs: Path, at_a_time: i
         else:
             click.echo(f"{training.head}: trained in {seconds:,.0f} s")
 
+    def said(job: Job, text: str) -> None:
+        line.clear()
+        click.echo(f"{job.name}: {text}")
+
     def waiting(running: Sequence[Job]) -> None:
         runs = [by_name[job.name].run for job in running]
         line.show(", ".join(f"{run.name} {run.epochs_done()}/{run.options.epochs}" for run in runs))
 
     line = StatusLine("epochs: ")
     jobs = [Job(name, t.run.process(), logs / f"{name}.log") for name, t in by_name.items()]
-    left = run_side_by_side(jobs, at_a_time, begun=begun, ended=ended, waiting=waiting)
+    left = run_side_by_side(jobs, at_a_time, begun=begun, ended=ended, said=said, waiting=waiting)
     line.clear()
     if left:
         raise SynthDistillError(

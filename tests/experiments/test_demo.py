@@ -1,10 +1,17 @@
 import contextlib
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from demo import demo
-from pretended import Benchmark, pretend_evaluation, pretend_training, run_of
+from pretended import (
+    Benchmark,
+    pretend_evaluation,
+    pretend_side_by_side,
+    pretend_training,
+    run_of,
+)
 from reproduction import assemble, pictures, scores, steps
 
 from bob.paper.ijcb2023_synthdistill.evaluation import chain
@@ -30,7 +37,7 @@ def run(tmp_path, monkeypatch):
         done["client"] = dask_client
         done["evaluated"] += pretend_evaluation(models, databases, output)
 
-    monkeypatch.setattr(steps, "run_command", train)
+    monkeypatch.setattr(steps, "run_side_by_side", partial(pretend_side_by_side, train, done))
     monkeypatch.setattr(chain, "evaluate", evaluate)
     monkeypatch.setattr(chain, "open_client", lambda name: contextlib.nullcontext(name))
     monkeypatch.setattr(scores, "open_benchmark", Benchmark)
@@ -49,6 +56,7 @@ def test_everything_once_and_then_nothing(run, tmp_path):
     result, done = run()
     assert result.exit_code == 0, result.output
     assert done["trained"] == STUDENTS
+    assert done["at_a_time"] == 2
     assert len(done["evaluated"]) == 20
     assert done["client"] == "local-parallel"
     for step in ("1/4", "2/4", "3/4", "4/4"):
@@ -81,7 +89,8 @@ def test_without_dask(run):
 
 
 def test_a_failure_is_told(run, monkeypatch):
-    monkeypatch.setattr(steps, "run_command", lambda words: 1)
+    fail = partial(pretend_side_by_side, lambda words: 1, {})
+    monkeypatch.setattr(steps, "run_side_by_side", fail)
     result, _ = run()
     assert result.exit_code == 1
     assert "ended with status 1" in result.output

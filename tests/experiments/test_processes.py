@@ -72,11 +72,11 @@ class Watcher:
     """Notes what began and ended, and how many ran at a time."""
 
     def __init__(self):
-        self.begun, self.ended, self.most = [], {}, 0
+        self.begun, self.ended, self.said, self.most = [], {}, [], 0
 
     def run(self, jobs, at_a_time):
         return run_side_by_side(
-            jobs, at_a_time, begun=self.begin, ended=self.end, waiting=self.wait
+            jobs, at_a_time, begun=self.begin, ended=self.end, said=self.say, waiting=self.wait
         )
 
     def begin(self, job):
@@ -85,6 +85,10 @@ class Watcher:
     def end(self, job, status, seconds):
         assert seconds > 0
         self.ended[job.name] = status
+
+    def say(self, job, line):
+        assert job.name not in self.ended
+        self.said.append((job.name, line))
 
     def wait(self, running):
         self.most = max(self.most, len(running))
@@ -109,6 +113,20 @@ def test_side_by_side_each_has_its_threads_and_its_log(tmp_path, monkeypatch):
     for name in "abc":
         log = (tmp_path / "logs" / f"{name}.log").read_text()
         assert sorted(log.split()) == ["3", "words"]
+
+
+def test_what_they_say_is_handed_on_by_lines(tmp_path):
+    program = (
+        "import sys, time; sys.stdout.write('one\\ntw'); sys.stdout.flush(); time.sleep(0.5); "
+        "sys.stdout.buffer.write(b'o\\n\\xff\\nand the rest')"
+    )
+    job = _job(tmp_path, "a", program)
+    for _ in range(2):  # the second time the log begins with what was said the first
+        watcher = Watcher()
+        assert watcher.run([job], 1) == []
+        said = [line for _, line in watcher.said]
+        assert said == ["one", "two", "\N{REPLACEMENT CHARACTER}", "and the rest"]
+    assert job.log.read_bytes().count(b"one") == 2
 
 
 def test_cores_are_divided(monkeypatch):

@@ -5,11 +5,18 @@ import csv
 import json
 import os
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from pretended import Benchmark, pretend_evaluation, pretend_training, run_of
+from pretended import (
+    Benchmark,
+    pretend_evaluation,
+    pretend_side_by_side,
+    pretend_training,
+    run_of,
+)
 from reproduce import reproduce
 from reproduction import assemble, scores, steps
 from reproduction.declarations import load_declaration
@@ -173,18 +180,7 @@ def test_a_stopped_training_stops_everything(world, status):
 def side_by_side(world, monkeypatch):
     """Pretend the trainings of `--jobs`, too; give what was asked for."""
     asked = {}
-
-    def run(jobs, at_a_time, *, begun, ended, waiting):
-        asked.update(at_a_time=at_a_time, logs=[job.log for job in jobs])
-        left = []
-        for job in jobs:
-            begun(job)
-            waiting([job])
-            status = world.run_command(job.words)
-            ended(job, status, 1.0)
-            left += [job] if status == 130 else []
-        return left
-
+    run = partial(pretend_side_by_side, world.run_command, asked)
     monkeypatch.setattr(steps, "run_side_by_side", run)
     return asked
 
@@ -195,6 +191,7 @@ def test_trainings_side_by_side(world, side_by_side):
     result = world("--jobs", "2")
     assert result.exit_code == 1
     assert "4 trainings, 2 at a time with " in result.output
+    assert f"{_name('2')}: its words" in result.output
     assert side_by_side["at_a_time"] == 2
     logs = world.folder / "toyfaces" / "logs"
     assert side_by_side["logs"][0] == logs / f"{_name('0.25')}.log"
