@@ -29,8 +29,8 @@ def distance(first, second):
         ("Tiny", "sgd", 4, 1e-5, 1e-5),
         ("Tiny without batch norm", "adam", 4, 1e-5, 1e-5),
         # of the TinyFaRs' family, with batch norms, as the paper trains them: Adam makes steps
-        # as large of what is only rounding (experiments/SCALING.md)
-        ("test_efficientnet", "adam", 8, 1e-4, 3e-4),
+        # as large of what is only rounding, so nothing may be
+        ("test_efficientnet", "adam", 8, 1e-5, 1e-5),
     ],
 )
 def test_two_and_four_processes_learn_the_student_of_one(

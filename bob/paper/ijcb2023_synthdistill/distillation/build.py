@@ -3,6 +3,7 @@
 import logging
 import platform
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -188,10 +189,14 @@ def assemble(
     several = fabric.world_size > 1
     # on one device only if asked for, to learn what several do; other devices have no float64
     alone = options.sync_batchnorm is True and fabric.device.type == "cpu"
+    arithmetic: AbstractContextManager = nullcontext()
     if (several and options.sync_batchnorm is not False) or alone:
         from .batchnorm import synchronise
+        from .divisible import DivisibleArithmetic
 
         student = synchronise(student, fabric.device)
+        if fabric.device.type == "cpu" and not options.compile:
+            arithmetic = DivisibleArithmetic()
     networks = FrozenNetworks.prepare(
         generator.to(fabric.device).eval(), teacher.to(fabric.device).eval(), options
     )
@@ -211,6 +216,7 @@ def assemble(
         micro_batch_size=options.micro_batch_size,
         crop=networks.crop,
         clock=clock,
+        arithmetic=arithmetic,
     )
     method.scheduler = scheduler
     return method

@@ -73,6 +73,8 @@ class Distillation:
         Makes faces of what the generator gives.
     clock
         Marks the phases.
+    arithmetic
+        The context in which an iteration computes: see :py:mod:`.divisible`.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Distillation:
         micro_batch_size: int | None = None,
         crop: Crop = faces.crop,
         clock: Clock = no_clock,
+        arithmetic: contextlib.AbstractContextManager | None = None,
     ) -> None:
         self.fabric = fabric
         self.generator = generator
@@ -103,6 +106,7 @@ class Distillation:
         self.micro_batch_size = micro_batch_size
         self.crop = crop
         self.clock = clock
+        self.arithmetic = arithmetic or contextlib.nullcontext()
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
     def iteration(self, draws: Draws, rows: range) -> tuple[StepResult, StepResult]:
@@ -119,11 +123,12 @@ class Distillation:
         -------
             The results of the step on the fresh and of the step on the re-sampled batch.
         """
-        z = draws.normal("z", self.generator.z_dim, rows)
-        w = self.mapping(z)
-        fresh = self.step(w, "fresh", draws, rows)
-        w = self.resample(z, w, fresh.similarity, draws, rows)
-        resampled = self.step(w, "resampled", draws, rows)
+        with self.arithmetic:
+            z = draws.normal("z", self.generator.z_dim, rows)
+            w = self.mapping(z)
+            fresh = self.step(w, "fresh", draws, rows)
+            w = self.resample(z, w, fresh.similarity, draws, rows)
+            resampled = self.step(w, "resampled", draws, rows)
         return fresh, resampled
 
     @torch.no_grad()
