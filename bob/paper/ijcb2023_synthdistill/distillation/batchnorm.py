@@ -3,18 +3,18 @@
 torch's own ``SyncBatchNorm`` does this on CUDA and refuses tensors on the CPU, where a run must be
 divisible as well (and where it can be tested anywhere), so it is used on CUDA, and ours elsewhere.
 
-Ours computes in float64 and rounds once, so that how a batch is divided hardly ever shows in
-float32; torch's own layer on the CPU does not, and Adam makes a large difference of a small one:
+Ours computes in float64, with sums that do not depend on how a batch is divided, and rounds once:
 see :py:mod:`.divisible`.
 """
 
 from typing import Any
 
 import torch
-import torch.distributed
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from .divisible import processes, sum_over_processes
 
 
 def synchronise(module: nn.Module, device: torch.device | str = "cpu") -> nn.Module:
@@ -77,7 +77,7 @@ class SynchronisedBatchNorm(_BatchNorm):
         if not self.training:
             return self.act(self.drop(super().forward(input)))
         normalised, mean, variance = _Normalise.apply(input, self.weight, self.bias, self.eps)
-        self._track(mean, variance, _processes() * input.numel() // input.shape[1])
+        self._track(mean, variance, processes() * input.numel() // input.shape[1])
         return self.act(self.drop(normalised))
 
     @torch.no_grad()
@@ -95,18 +95,6 @@ class SynchronisedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance.to(self.running_var), momentum)
 
 
-def _processes() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-
-
-def mean_over_processes(numbers: torch.Tensor) -> torch.Tensor:
-    """Average float64 numbers over all processes, in place."""
-    if _processes() > 1:
-        torch.distributed.all_reduce(numbers)
-        numbers /= _processes()
-    return numbers
-
-
 class _Normalise(torch.autograd.Function):
     """Batch normalisation in float64, rounded at its ends; each process has its own loss."""
 
@@ -121,11 +109,9 @@ class _Normalise(torch.autograd.Function):
         """Give the normalised values, and mean and variance ``[c]`` in float64."""
         dimensions, shape = _layout(input)
         values = input.double()
-        # every process has the same share of the batch, so the means of their moments are the
-        # whole batch's; in float64 the difference below loses nothing
-        mean, square = mean_over_processes(
-            torch.stack([values.mean(dimensions), values.square().mean(dimensions)])
-        )
+        # every process has the same share of the batch
+        count = processes() * input.numel() // input.shape[1]
+        mean, square = sum_over_processes([values, values.square()], dimensions) / count
         variance = (square - mean.square()).clamp_min(0)
         inverse = torch.rsqrt(variance + eps)
         ctx.save_for_backward(input, weight, mean, inverse)
@@ -145,13 +131,13 @@ class _Normalise(torch.autograd.Function):
         dimensions, shape = _layout(input)
         gradient = gradient.double()
         normalised = (input.double() - mean.view(shape)) * inverse.view(shape)
-        along_bias, along_weight = mean_over_processes(
-            torch.stack([gradient.mean(dimensions), (gradient * normalised).mean(dimensions)])
-        )
+        count = input.numel() // input.shape[1]
+        along_bias, along_weight = sum_over_processes(
+            [gradient, gradient * normalised], dimensions
+        ) / (processes() * count)
         rest = gradient - along_bias.view(shape) - normalised * along_weight.view(shape)
         if weight is None:
             return (rest * inverse.view(shape)).to(input.dtype), None, None, None
-        count = input.numel() // input.shape[1]
         return (
             (rest * (weight.double() * inverse).view(shape)).to(input.dtype),
             (along_weight * count).to(weight.dtype),

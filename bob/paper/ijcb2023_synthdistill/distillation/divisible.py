@@ -2,22 +2,21 @@
 
 In float32 an image's numbers depend, in their last bits, on how many images are computed with it: a
 matrix product of two rows is done in another order than one of eight, an activation's last elements
-by another instruction than the first, and the gradient of a weight is a sum over the images. Some
+by other instructions than the first, and the gradient of a weight is a sum over the images. Some
 gradients are nothing but that rounding, such as those of a bias that the next batch normalisation
 subtracts, and Adam makes steps of full size of them: after a hundred updates four processes were
-5e-5 from one. What depends on the division is done in float64 here and rounded once, so that N
-shares of a batch give what the whole batch gives, mostly to the last bit.
+5e-5 from one. Here products are done row by row, activations in float64, and sums over the batch
+without rounding, so that N shares of a batch give what the whole batch gives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
-
-from .batchnorm import mean_over_processes
 
 _MATRIX_PRODUCTS = {torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__}
 _ACTIVATIONS = {
@@ -27,13 +26,75 @@ _ACTIVATIONS = {
 _IN_PLACE = {torch.sigmoid_: torch.sigmoid, torch.Tensor.sigmoid_: torch.sigmoid}
 
 
+def processes() -> int:
+    """Give the number of processes that share a batch, each the same number of images."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def sum_over_processes(addends: Sequence[torch.Tensor], dimensions: Sequence[int]) -> torch.Tensor:
+    """Sum numbers over some dimensions and over all processes, whatever their order.
+
+    Parameters
+    ----------
+    addends
+        Tensors in float64, of one shape.
+    dimensions
+        Those to be summed.
+
+    Returns
+    -------
+        The sums, one for each of the tensors, in float64; the same bits for any division of the
+        numbers among processes. Each number is rounded, by at most the largest one of its sum times
+        their count times 2**-51.
+    """
+    dimensions = list(dimensions)
+    bounds = torch.stack([x.abs().amax(dimensions, keepdim=True) for x in addends])
+    count = addends[0].numel() // bounds[0].numel()
+    guards = guards_over_processes(bounds, count)
+    sums = [
+        (x + guard).sub_(guard).sum(dimensions) for x, guard in zip(addends, guards, strict=True)
+    ]
+    return add_over_processes(torch.stack(sums))
+
+
+def guards_over_processes(bounds: torch.Tensor, count: int) -> torch.Tensor:
+    """Give what makes the sum of rounded numbers exact.
+
+    Adding a number's guard, and subtracting it again, rounds the number to a multiple of a power of
+    two so large that the sum of all of them, in all processes, is exact in float64 in any order.
+
+    Parameters
+    ----------
+    bounds
+        What the absolute values in this process do not exceed, in float64.
+    count
+        How many numbers are summed in each process.
+
+    Returns
+    -------
+        The guards, of the shape of the bounds.
+    """
+    if processes() > 1:
+        bounds = bounds.contiguous()
+        torch.distributed.all_reduce(bounds, torch.distributed.ReduceOp.MAX)
+    exponents = torch.frexp(bounds * (count * processes())).exponent
+    return torch.ldexp(torch.full_like(bounds, 1.5), exponents + 1)
+
+
+def add_over_processes(sums: torch.Tensor) -> torch.Tensor:
+    """Add the sums of all processes, in place."""
+    if processes() > 1:
+        torch.distributed.all_reduce(sums)
+    return sums
+
+
 class DivisibleArithmetic(TorchFunctionMode):
     """A context in which functions give an image the same numbers in any part of its batch.
 
     Convolutions and linear layers sum the gradients of their weights over all processes: each has
     the mean of them after its backward pass, and averaging them again, as DDP does, changes
-    nothing. Batch normalisations have layers for that: see :py:mod:`.batchnorm`. Convolutions
-    themselves do not depend on the batch.
+    nothing. Batch normalisations have layers for that: see :py:mod:`.batchnorm`. Convolutions are
+    done as they are: of an image they gave the same in any batch (experiments/SCALING.md).
     """
 
     def __torch_function__(
@@ -45,12 +106,10 @@ class DivisibleArithmetic(TorchFunctionMode):
     ) -> Any:
         """Call what stands for a function here, or the function."""
         kwargs = kwargs or {}
-        if func is F.conv2d and torch.is_grad_enabled():
-            return _convolve(*args, **kwargs)
-        if func is F.linear:
-            return _linear(*args, **kwargs)
-        if func in _MATRIX_PRODUCTS and not kwargs:
-            return func(*(x.double() for x in args)).to(args[0].dtype)
+        if func in _WITH_WEIGHTS:
+            return _WITH_WEIGHTS[func](*args, **kwargs)
+        if func in _MATRIX_PRODUCTS and not kwargs and args[0].dim() == args[1].dim() == 2:
+            return torch.cat([row @ args[1] for row in args[0].split(1)])
         if func in _ACTIVATIONS:
             return _activate(func, *args, **kwargs)
         if func in _IN_PLACE:
@@ -64,7 +123,55 @@ def _linear(
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Do what ``torch.nn.functional.linear`` does."""
+    if input.dim() < 2:
+        return F.linear(input, weight, bias)
     return _Linear.apply(input, weight, bias)
+
+
+def _normalise_groups(
+    input: torch.Tensor,  # noqa: A002
+    num_groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> torch.Tensor:
+    """Do what ``torch.nn.functional.group_norm`` does."""
+    dimensions = [0, *range(2, input.dim())]
+    return _scale(F.group_norm(input, num_groups, eps=eps), weight, bias, dimensions)
+
+
+def _normalise_layer(
+    input: torch.Tensor,  # noqa: A002
+    normalized_shape: Sequence[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> torch.Tensor:
+    """Do what ``torch.nn.functional.layer_norm`` does."""
+    dimensions = list(range(input.dim() - len(normalized_shape)))
+    normalised = F.layer_norm(input, normalized_shape, eps=eps)
+    return _scale(normalised, weight, bias, dimensions)
+
+
+def _prelu(input: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # noqa: A002
+    """Do what ``torch.nn.functional.prelu`` does."""
+    one_slope = weight.numel() == 1 or input.dim() < 2
+    dimensions = [d for d in range(input.dim()) if one_slope or d != 1]
+    return input.clamp_min(0) + _scale(input.clamp_max(0), weight, None, dimensions)
+
+
+def _scale(
+    input: torch.Tensor,  # noqa: A002
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    dimensions: list[int],
+) -> torch.Tensor:
+    """Multiply by weights and add biases that are the same along some dimensions."""
+    if weight is None:
+        return input
+    shape = [1 if d in dimensions else size for d, size in enumerate(input.shape)]
+    scaled = _Scale.apply(input, weight.view(shape), dimensions)
+    return scaled if bias is None else _Shift.apply(scaled, bias.view(shape), dimensions)
 
 
 def _activate(
@@ -89,8 +196,8 @@ def _convolve(
     groups: int = 1,
 ) -> torch.Tensor:
     """Do what ``torch.nn.functional.conv2d`` does."""
-    if isinstance(padding, str) or input.dim() != 4:
-        # right as well: the processes' gradients are averaged afterwards, in float32
+    if not torch.is_grad_enabled() or isinstance(padding, str) or input.dim() != 4:
+        # right with gradients as well: they are averaged over the processes afterwards, in float32
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     sizes = [_pair(value) for value in (stride, padding, dilation)]
     return _Convolve.apply(input, weight, bias, *sizes, groups)
@@ -101,7 +208,7 @@ def _pair(value: Any) -> Any:
 
 
 class _Convolve(torch.autograd.Function):
-    """A convolution in float32 whose gradients of weight and bias are summed in float64."""
+    """A convolution whose gradients of weight and bias are exact sums over the images."""
 
     @staticmethod
     def forward(
@@ -130,42 +237,115 @@ class _Convolve(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             along_input = part(gradient, input, [True, False, False])[0]
         if ctx.needs_input_grad[1]:
+            # by Cauchy and Schwarz: an element is a product of two channels, one of them shifted
+            norms = [torch.linalg.vector_norm(x, dim=(2, 3)).double() for x in (gradient, input)]
+            bounds = 1.001 * norms[0].amax(0) * norms[1].amax()
+            guard = guards_over_processes(bounds, len(input)).view(-1, 1, 1, 1)
             total = torch.zeros_like(weight, dtype=torch.float64)
             for g, x in zip(gradient.split(1), input.split(1), strict=True):
-                total += part(g, x, [False, True, False])[1]
-            along_weight = mean_over_processes(total).to(weight.dtype)
+                total += (part(g, x, [False, True, False])[1] + guard).sub_(guard)
+            along_weight = _mean(add_over_processes(total), weight)
         if ctx.needs_input_grad[2]:
-            total = gradient.double().sum((0, 2, 3))
-            along_bias = mean_over_processes(total).to(weight.dtype)
+            (total,) = sum_over_processes([gradient.double()], (0, 2, 3))
+            along_bias = _mean(total, weight)
         return along_input, along_weight, along_bias, None, None, None, None
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer in float64, rounded at its ends."""
+    """A linear layer, image by image, whose gradients of weight and bias are exact sums."""
 
     @staticmethod
     def forward(
         ctx: Any,
         input: torch.Tensor,  # noqa: A002
         weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(input, weight)
-        result = F.linear(input.double(), weight.double(), None if bias is None else bias.double())
-        return result.to(input.dtype)
+        return torch.cat([F.linear(image, weight, bias) for image in input.split(1)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
         input, weight = ctx.saved_tensors  # noqa: A001
-        gradient = gradient.double()
         along_input, along_weight, along_bias = None, None, None
         if ctx.needs_input_grad[0]:
-            along_input = (gradient @ weight.double()).to(input.dtype)
-        rows = gradient.flatten(0, -2)
+            along_input = torch.cat([image @ weight for image in gradient.split(1)])
+        rows, columns = gradient.flatten(0, -2).double(), input.flatten(0, -2).double()
         if ctx.needs_input_grad[1]:
-            total = rows.T @ input.double().flatten(0, -2)
-            along_weight = mean_over_processes(total).to(weight.dtype)
+            bounds = torch.outer(rows.abs().amax(0), columns.abs().amax(0))
+            guards = guards_over_processes(bounds, len(rows))
+            total = torch.zeros_like(weight, dtype=torch.float64)
+            for row, column in zip(rows, columns, strict=True):
+                # the product of two float32 numbers is exact in float64
+                total += torch.outer(row, column).add_(guards).sub_(guards)
+            along_weight = _mean(add_over_processes(total), weight)
         if ctx.needs_input_grad[2]:
-            along_bias = mean_over_processes(rows.sum(0)).to(weight.dtype)
+            (total,) = sum_over_processes([rows], (0,))
+            along_bias = _mean(total, weight)
         return along_input, along_weight, along_bias
+
+
+class _Scale(torch.autograd.Function):
+    """A product with weights whose gradient is an exact sum."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: torch.Tensor,  # noqa: A002
+        weight: torch.Tensor,
+        dimensions: list[int],
+    ) -> torch.Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.dimensions = dimensions
+        return input * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        input, weight = ctx.saved_tensors  # noqa: A001
+        along_input = gradient * weight if ctx.needs_input_grad[0] else None
+        along_weight = None
+        if ctx.needs_input_grad[1]:
+            (total,) = sum_over_processes([gradient.double() * input.double()], ctx.dimensions)
+            along_weight = _mean(total, weight).view(weight.shape)
+        return along_input, along_weight, None
+
+
+class _Shift(torch.autograd.Function):
+    """A sum with biases whose gradient is an exact sum."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: torch.Tensor,  # noqa: A002
+        bias: torch.Tensor,
+        dimensions: list[int],
+    ) -> torch.Tensor:
+        ctx.save_for_backward(bias)
+        ctx.dimensions = dimensions
+        return input + bias
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
+        (bias,) = ctx.saved_tensors
+        along_bias = None
+        if ctx.needs_input_grad[1]:
+            (total,) = sum_over_processes([gradient.double()], ctx.dimensions)
+            along_bias = _mean(total, bias).view(bias.shape)
+        return gradient, along_bias, None
+
+
+_WITH_WEIGHTS: dict[Any, Callable[..., torch.Tensor]] = {
+    F.conv2d: _convolve,
+    F.linear: _linear,
+    F.group_norm: _normalise_groups,
+    F.layer_norm: _normalise_layer,
+    F.prelu: _prelu,
+}
+
+
+def _mean(total: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Give the mean of the processes' gradients, whose sum is given."""
+    return (total / processes()).to(weight.dtype)
