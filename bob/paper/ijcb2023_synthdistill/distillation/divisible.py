@@ -6,7 +6,7 @@ by other instructions than the first, and the gradient of a weight is a sum over
 gradients are nothing but that rounding, such as those of a bias that the next batch normalisation
 subtracts, and Adam makes steps of full size of them: after a hundred updates four processes were
 5e-5 from one. Here products are done row by row, activations in float64, and sums over the batch
-without rounding, so that N shares of a batch give what the whole batch gives.
+so that their order does not count: N shares of a batch give what the whole batch gives.
 """
 
 from collections.abc import Callable, Sequence
@@ -91,10 +91,12 @@ def add_over_processes(sums: torch.Tensor) -> torch.Tensor:
 class DivisibleArithmetic(TorchFunctionMode):
     """A context in which functions give an image the same numbers in any part of its batch.
 
-    Convolutions and linear layers sum the gradients of their weights over all processes: each has
-    the mean of them after its backward pass, and averaging them again, as DDP does, changes
-    nothing. Batch normalisations have layers for that: see :py:mod:`.batchnorm`. Convolutions are
-    done as they are: of an image they gave the same in any batch (experiments/SCALING.md).
+    Convolutions, linear layers, layer and group norms and PReLUs sum the gradients of their weights
+    over all processes: each has the mean of them after its backward pass, and averaging them again,
+    as DDP does, changes nothing. Batch normalisations have layers for that: see
+    :py:mod:`.batchnorm`. A parameter that is used in another way has torch's gradient, which is
+    right but for rounding. Convolutions are done as they are: of an image they gave the same in any
+    batch (experiments/SCALING.md).
     """
 
     def __torch_function__(

@@ -85,8 +85,8 @@ class Options:
     sync_batchnorm
         Compute batch statistics over all devices, as one device with the whole batch would, so
         that the student does not depend on their number. None: where there are several. True
-        computes in the same way on a single one. On CPUs sums over the batch are taken in float64
-        then, so that a run on one and a run on several stay within 1e-5: see ``divisible``.
+        computes in the same way on a single one. On CPUs a run on one and a run on several then
+        learn the same student bit for bit, at twice the time: see ``divisible``.
     precision
         ``32``; ``bf16`` or ``16`` for the frozen networks, and on CUDA mixed precision for the
         student; ``auto`` runs half precision where the generator's file says so (the published
