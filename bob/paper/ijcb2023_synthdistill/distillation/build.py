@@ -3,7 +3,6 @@
 import logging
 import platform
 import subprocess
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -189,7 +188,7 @@ def assemble(
     several = fabric.world_size > 1
     # on one device only if asked for, to learn what several do; other devices have no float64
     alone = options.sync_batchnorm is True and fabric.device.type == "cpu"
-    arithmetic: AbstractContextManager = nullcontext()
+    arithmetic = None
     if (several and options.sync_batchnorm is not False) or alone:
         from .batchnorm import synchronise
         from .divisible import DivisibleArithmetic

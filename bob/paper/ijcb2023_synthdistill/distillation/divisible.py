@@ -9,7 +9,7 @@ subtracts, and Adam makes steps of full size of them: after a hundred updates fo
 so that their order does not count: N shares of a batch give what the whole batch gives.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,11 +19,12 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 _MATRIX_PRODUCTS = {torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__}
+_IN_PLACE = {torch.sigmoid_, torch.Tensor.sigmoid_}
 _ACTIVATIONS = {
     *(F.silu, F.mish, F.gelu, F.softplus, F.elu, F.tanh, F.sigmoid),
     *(torch.sigmoid, torch.Tensor.sigmoid, torch.tanh, torch.Tensor.tanh),
+    *_IN_PLACE,
 }
-_IN_PLACE = {torch.sigmoid_: torch.sigmoid, torch.Tensor.sigmoid_: torch.sigmoid}
 
 
 def processes() -> int:
@@ -114,8 +115,6 @@ class DivisibleArithmetic(TorchFunctionMode):
             return torch.cat([row @ args[1] for row in args[0].split(1)])
         if func in _ACTIVATIONS:
             return _activate(func, *args, **kwargs)
-        if func in _IN_PLACE:
-            return args[0].copy_(_IN_PLACE[func](args[0].double()))
         return func(*args, **kwargs)
 
 
@@ -171,9 +170,11 @@ def _scale(
     """Multiply by weights and add biases that are the same along some dimensions."""
     if weight is None:
         return input
-    shape = [1 if d in dimensions else size for d, size in enumerate(input.shape)]
-    scaled = _Scale.apply(input, weight.view(shape), dimensions)
-    return scaled if bias is None else _Shift.apply(scaled, bias.view(shape), dimensions)
+    # in float64, so that what is summed for the gradients is not rounded before
+    scaled = (input.double() * _Spread.apply(weight, input.shape, dimensions)).to(input.dtype)
+    if bias is None:
+        return scaled
+    return (scaled.double() + _Spread.apply(bias, input.shape, dimensions)).to(input.dtype)
 
 
 def _activate(
@@ -183,8 +184,9 @@ def _activate(
     **kwargs: Any,
 ) -> torch.Tensor:
     """Do what an activation does, in place as well."""
-    result = func(input.double(), *args, **kwargs).to(input.dtype)
-    in_place = kwargs.get("inplace") or any(value is True for value in args)
+    # a copy of its own, which may be changed in place
+    result = func(input.to(torch.float64, copy=True), *args, **kwargs).to(input.dtype)
+    in_place = func in _IN_PLACE or kwargs.get("inplace") or any(value is True for value in args)
     return input.copy_(result) if in_place else result
 
 
@@ -221,7 +223,7 @@ class _Convolve(torch.autograd.Function):
         *settings: Any,
     ) -> torch.Tensor:
         ctx.save_for_backward(input, weight)
-        ctx.settings, ctx.has_bias = settings, bias is not None
+        ctx.settings = settings
         return F.conv2d(input, weight, bias, *settings)
 
     @staticmethod
@@ -243,13 +245,11 @@ class _Convolve(torch.autograd.Function):
             norms = [torch.linalg.vector_norm(x, dim=(2, 3)).double() for x in (gradient, input)]
             bounds = 1.001 * norms[0].amax(0) * norms[1].amax()
             guard = guards_over_processes(bounds, len(input)).view(-1, 1, 1, 1)
-            total = torch.zeros_like(weight, dtype=torch.float64)
-            for g, x in zip(gradient.split(1), input.split(1), strict=True):
-                total += (part(g, x, [False, True, False])[1] + guard).sub_(guard)
-            along_weight = _mean(add_over_processes(total), weight)
+            images = zip(gradient.split(1), input.split(1), strict=True)
+            pieces = (part(g, x, [False, True, False])[1] for g, x in images)
+            along_weight = _mean_of_pieces(pieces, guard, weight)
         if ctx.needs_input_grad[2]:
-            (total,) = sum_over_processes([gradient.double()], (0, 2, 3))
-            along_bias = _mean(total, weight)
+            along_bias = _mean_of_sums(gradient.double(), (0, 2, 3), weight)
         return along_input, along_weight, along_bias, None, None, None, None
 
 
@@ -277,66 +277,31 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             bounds = torch.outer(rows.abs().amax(0), columns.abs().amax(0))
             guards = guards_over_processes(bounds, len(rows))
-            total = torch.zeros_like(weight, dtype=torch.float64)
-            for row, column in zip(rows, columns, strict=True):
-                # the product of two float32 numbers is exact in float64
-                total += torch.outer(row, column).add_(guards).sub_(guards)
-            along_weight = _mean(add_over_processes(total), weight)
+            # the product of two float32 numbers is exact in float64
+            pieces = (torch.outer(*pair) for pair in zip(rows, columns, strict=True))
+            along_weight = _mean_of_pieces(pieces, guards, weight)
         if ctx.needs_input_grad[2]:
-            (total,) = sum_over_processes([rows], (0,))
-            along_bias = _mean(total, weight)
+            along_bias = _mean_of_sums(rows, (0,), weight)
         return along_input, along_weight, along_bias
 
 
-class _Scale(torch.autograd.Function):
-    """A product with weights whose gradient is an exact sum."""
+class _Spread(torch.autograd.Function):
+    """A weight in float64, repeated along dimensions, whose gradient is an exact sum over them."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        input: torch.Tensor,  # noqa: A002
-        weight: torch.Tensor,
-        dimensions: list[int],
+        ctx: Any, weight: torch.Tensor, shape: torch.Size, dimensions: list[int]
     ) -> torch.Tensor:
-        ctx.save_for_backward(input, weight)
+        ctx.save_for_backward(weight)
         ctx.dimensions = dimensions
-        return input * weight
+        kept = [1 if d in dimensions else size for d, size in enumerate(shape)]
+        return weight.double().view(kept).expand(shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        input, weight = ctx.saved_tensors  # noqa: A001
-        along_input = gradient * weight if ctx.needs_input_grad[0] else None
-        along_weight = None
-        if ctx.needs_input_grad[1]:
-            (total,) = sum_over_processes([gradient.double() * input.double()], ctx.dimensions)
-            along_weight = _mean(total, weight).view(weight.shape)
-        return along_input, along_weight, None
-
-
-class _Shift(torch.autograd.Function):
-    """A sum with biases whose gradient is an exact sum."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: torch.Tensor,  # noqa: A002
-        bias: torch.Tensor,
-        dimensions: list[int],
-    ) -> torch.Tensor:
-        ctx.save_for_backward(bias)
-        ctx.dimensions = dimensions
-        return input + bias
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
-        (bias,) = ctx.saved_tensors
-        along_bias = None
-        if ctx.needs_input_grad[1]:
-            (total,) = sum_over_processes([gradient.double()], ctx.dimensions)
-            along_bias = _mean(total, bias).view(bias.shape)
-        return gradient, along_bias, None
+        (weight,) = ctx.saved_tensors
+        return _mean_of_sums(gradient, ctx.dimensions, weight).view(weight.shape), None, None
 
 
 _WITH_WEIGHTS: dict[Any, Callable[..., torch.Tensor]] = {
@@ -346,6 +311,24 @@ _WITH_WEIGHTS: dict[Any, Callable[..., torch.Tensor]] = {
     F.layer_norm: _normalise_layer,
     F.prelu: _prelu,
 }
+
+
+def _mean_of_pieces(
+    pieces: Iterable[torch.Tensor], guards: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """Give the mean of the processes' gradients, each a sum of pieces that come one by one."""
+    total = torch.zeros_like(weight, dtype=torch.float64)
+    for piece in pieces:
+        total += (piece + guards).sub_(guards)
+    return _mean(add_over_processes(total), weight)
+
+
+def _mean_of_sums(
+    addends: torch.Tensor, dimensions: Sequence[int], weight: torch.Tensor
+) -> torch.Tensor:
+    """Give the mean of the processes' gradients, each of which is a sum of float64 numbers."""
+    (total,) = sum_over_processes([addends], dimensions)
+    return _mean(total, weight)
 
 
 def _mean(total: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -74,7 +74,7 @@ class Distillation:
     clock
         Marks the phases.
     arithmetic
-        The context in which an iteration computes: see :py:mod:`.divisible`.
+        The context in which an iteration computes: see :py:mod:`.divisible`. None: as it is.
     """
 
     def __init__(
