@@ -121,16 +121,15 @@ def run_side_by_side(
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads_of_each(at_a_time))}
     to_do = list(jobs)
-    running: list[tuple[Job, subprocess.Popen, float]] = []
-    logs: dict[str, _Follower] = {}
+    running: list[_Running] = []
     left: list[Job] = []
     stopping = False
 
     def stop(number: int = signal.SIGTERM) -> None:
         nonlocal stopping
         stopping = True
-        for _, process, _ in running:
-            process.send_signal(number)
+        for entry in running:
+            entry.process.send_signal(number)
 
     # after Ctrl-C, too: whoever got it from the terminal is stopping anyway
     with _handlers(stop, stop):
@@ -140,33 +139,33 @@ def run_side_by_side(
                     job = to_do.pop(0)
                     begun(job)
                     with _log(job) as log:
-                        logs[job.name] = _Follower(job.log)
+                        follower = _Follower(job.log)
                         process = _start(job.words, log, environment)
-                    running.append((job, process, time.monotonic()))
+                    running.append(_Running(job, process, time.monotonic(), follower))
                     if stopping:  # asked between its start and its entry in the list
                         process.send_signal(signal.SIGTERM)
                 time.sleep(POLL_SECONDS)
                 for entry in list(running):
-                    job, process, start = entry
+                    job = entry.job
                     # in this order: when it has ended, nothing is added to its log
-                    status = process.poll()
-                    for line in logs[job.name].lines(to_the_end=status is not None):
+                    status = entry.process.poll()
+                    for line in entry.log.lines(to_the_end=status is not None):
                         said(job, line)
                     if status is None:
                         continue
                     running.remove(entry)
                     if stopping and status:  # whatever it ends with: it had been asked to stop
                         status = INTERRUPTED
-                    ended(job, status, time.monotonic() - start)
+                    ended(job, status, time.monotonic() - entry.start)
                     if was_stopped(status):
                         left.append(job)
                         if not stopping:
                             stop()
-                waiting([job for job, _, _ in running])
+                waiting([entry.job for entry in running])
         except BaseException:
             stop()
-            for _, process, _ in running:
-                process.wait()
+            for entry in running:
+                entry.process.wait()
             raise
     return left + to_do
 
@@ -189,6 +188,16 @@ class _Follower:
         whole = text if to_the_end else text[: text.rfind(b"\n") + 1]
         self._position += len(whole)
         yield from whole.decode(errors="replace").splitlines()
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A command that runs: its process, when it was started, and what it says."""
+
+    job: Job
+    process: subprocess.Popen
+    start: float
+    log: _Follower
 
 
 @contextlib.contextmanager
