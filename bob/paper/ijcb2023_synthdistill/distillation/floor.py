@@ -151,12 +151,12 @@ def measure_ceilings(device: torch.device, repeats: int = 5) -> dict[str, float]
         ``float32`` and ``bfloat16`` in FLOP/s, ``bytes`` in bytes/s (read and written both count).
     """
     large = device.type == "cuda"
+    sizes = (8192,) if large else (256, 1024, 2048)
+    sides = (64,) if large else (4, 16, 32)
+    contiguous, last = torch.contiguous_format, torch.channels_last
     found: dict[str, float] = {}
     for name in ("float32", "bfloat16"):
         kind = getattr(torch, name)
-        sizes = (8192,) if large else (256, 1024, 2048)
-        sides = (64,) if large else (4, 16, 32)
-        contiguous, last = torch.contiguous_format, torch.channels_last
         rates = [
             _best_rate(partial(_product, device, kind), sizes, device, repeats),
             _best_rate(partial(_convolution, device, kind, contiguous), sides, device, repeats),
