@@ -12,8 +12,7 @@ from reproduction.plan import plan
 from reproduction.runs import Run, Settings, State, shell
 
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import REQUEUE
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.files import atomic_write
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, atomic_write
 
 NOTICE = 120
 """Seconds before the end of a job's time at which it is told: to finish a step and to save."""

@@ -110,9 +110,9 @@ def write_results(
     from reproduction.plan import plan_row
     from reproduction.scores import open_benchmark
 
-    from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
     from bob.paper.ijcb2023_synthdistill.evaluation.results import ScoreReader
     from bob.paper.ijcb2023_synthdistill.evaluation.tables import to_markdown
+    from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
     reader = ScoreReader(open_benchmark)
     report, written = assemble(declaration, settings, reader, results)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 if TYPE_CHECKING:
     from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec

@@ -8,8 +8,8 @@ import pytest
 
 from bob.paper.ijcb2023_synthdistill import downloading
 from bob.paper.ijcb2023_synthdistill.downloading import check_sum, download
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.fetching import SOURCES, Source, default_folder, fetch
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 CONTENT = bytes(range(256)) * 4096 + b"end"
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"

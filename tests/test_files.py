@@ -7,8 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.files import atomic_write, safetensors_bytes, sha256
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, atomic_write, sha256
+from bob.paper.ijcb2023_synthdistill.weights import safetensors_bytes
 
 
 def test_a_write_replaces_the_file_whole(tmp_path):

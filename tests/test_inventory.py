@@ -10,18 +10,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bob.paper.ijcb2023_synthdistill import fetching, inventory
-from bob.paper.ijcb2023_synthdistill.inventory import Item, is_complete, take_stock
-from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
-from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
-from bob.paper.ijcb2023_synthdistill.recognition.teacher import save_teacher
-from bob.paper.ijcb2023_synthdistill.scripts.fetch import fetch
-from bob.paper.ijcb2023_synthdistill.user_defaults import (
+from bob.paper.ijcb2023_synthdistill.files import (
     GENERATOR,
     STUDENT,
     TEACHER,
     configure_path,
     configured_path,
 )
+from bob.paper.ijcb2023_synthdistill.inventory import Item, is_complete, take_stock
+from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
+from bob.paper.ijcb2023_synthdistill.recognition.teacher import save_teacher
+from bob.paper.ijcb2023_synthdistill.scripts.fetch import fetch
 
 MICRO = Path(__file__).parent / "data" / "stylegan2-micro.pkl"
 BENCHMARKS = ["lfw", "calfw", "cplfw", "cfp-fp", "agedb-30"]

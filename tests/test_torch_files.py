@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 import pytest
 import torch
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.torch_files import DTYPES, read_torch, view
 from bob.paper.ijcb2023_synthdistill.unpickling import run
 

@@ -14,7 +14,7 @@ import numpy
 import pytest
 
 from bob.paper.ijcb2023_synthdistill import unpickling
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 ALLOWED = {**unpickling.PLAIN, **unpickling.NUMPY}
 WHAT = "a test's pickle"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import nearest
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.published import PublishedResult, select_published
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 FOLDER = Path(__file__).parents[1] / "tables"
 VARIANTS = "variants"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 from .declarations import Declaration
 from .plan import PlannedModel

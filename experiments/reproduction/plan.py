@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
 from bob.paper.ijcb2023_synthdistill.evaluation.results import Model
-from bob.paper.ijcb2023_synthdistill.user_defaults import TEACHER, require_path
+from bob.paper.ijcb2023_synthdistill.files import TEACHER, SynthDistillError, require_path
 
 from .declarations import Declaration, DeclaredRow
 from .runs import Run, Settings, State, runs_of

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import IO
 
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import INTERRUPTED, REQUEUE
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1)
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options, resolve
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import FREE_OPTIONS, RunFolder
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.files import sha256
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, sha256
 
 from .declarations import Declaration, DeclaredRow
 
@@ -133,7 +132,7 @@ UNKNOWN = "a file that is not on this machine"
 
 def _describe(options: Options) -> dict[str, Any]:
     """Give the options as ``options.json`` holds them: files by their content."""
-    from bob.paper.ijcb2023_synthdistill.user_defaults import GENERATOR, TEACHER, configured_path
+    from bob.paper.ijcb2023_synthdistill.files import GENERATOR, TEACHER, configured_path
 
     plain = json.loads(json.dumps(options.describe()))
     for name, key in (("generator", GENERATOR), ("teacher", TEACHER)):

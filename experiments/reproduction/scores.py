@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import click
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import EVALUATION
 from bob.paper.ijcb2023_synthdistill.evaluation.records import describe, is_current
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 from .plan import PlannedModel
 from .status_line import StatusLine

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.files import atomic_write
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, atomic_write
 
 from .plan import PlannedModel
 from .processes import Job, run_command, run_side_by_side, threads_of_each, was_stopped

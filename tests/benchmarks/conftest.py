@@ -6,7 +6,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def encode(seed, size=112, kind="PNG"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import read_bin, write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import decode, load_image
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def python2_string(content):

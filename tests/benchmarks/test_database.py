@@ -21,7 +21,7 @@ from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES, PairDatabase
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import decode
 from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def embed(image):

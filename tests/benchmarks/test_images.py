@@ -17,8 +17,8 @@ from bob.paper.ijcb2023_synthdistill.benchmarks.images import (
     load_image,
     read_size,
 )
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.faces import FACE_SIZE
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def test_aligned_size_is_the_face_size():

@@ -8,7 +8,7 @@ from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import BENCHMARKS, get
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.layouts import EYES_COLUMNS, EYES_FILE, open_layout
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 LFW = get_benchmark("lfw", 20)
 HEADER = ",".join(EYES_COLUMNS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bob.paper.ijcb2023_synthdistill.benchmarks import lists
 from bob.paper.ijcb2023_synthdistill.benchmarks.pairs import image_name
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def write(path, *lines):

@@ -13,7 +13,7 @@ from scipy.io import savemat
 
 from bob.paper.ijcb2023_synthdistill.benchmarks import mat
 from bob.paper.ijcb2023_synthdistill.benchmarks.lists import read_agedb
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def splits(

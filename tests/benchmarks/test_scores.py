@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 # a repeated pair, the same pair the other way round, an image with itself, awkward names
 PAIRS = [

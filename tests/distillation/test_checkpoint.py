@@ -9,7 +9,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def state(number):

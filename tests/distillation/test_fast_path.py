@@ -16,7 +16,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.build import (
 )
 from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
 from bob.paper.ijcb2023_synthdistill.distillation.fast import FrozenNetworks
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.generators.fast import FastGenerator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator

@@ -24,7 +24,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.loop import train
 from bob.paper.ijcb2023_synthdistill.distillation.losses import EmbeddingLoss
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import INTERRUPTED, REQUEUE, Stop
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 class AtCall(EmbeddingLoss):

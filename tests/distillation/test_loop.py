@@ -13,7 +13,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import read_checkpo
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
 from bob.paper.ijcb2023_synthdistill.distillation.losses import EmbeddingLoss
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import REQUEUE, Stop
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
 
 

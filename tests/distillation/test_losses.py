@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill.distillation.losses import create_loss
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 S, T = torch.randn(5, 16) * 3, torch.randn(5, 16)
 MSE = (S - T).square().sum() / (5 * 16)

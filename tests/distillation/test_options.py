@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options, load_configs, resolve
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def write(path, text):

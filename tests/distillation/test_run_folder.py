@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def description(**changes):

@@ -9,7 +9,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.sampling import (
     FreshBatch,
     create_sampling,
 )
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 Z, W = torch.randn(3, 4), torch.randn(3, 6)
 SIMILARITY = torch.tensor([-1.0, 0.0, 1.0])

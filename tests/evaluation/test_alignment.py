@@ -3,8 +3,8 @@ import pytest
 from bob.pipelines import Sample
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.alignment import align, aligned_face
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def photograph(eyes, size=(250, 300), radius=4):

@@ -3,10 +3,10 @@ import json
 import pytest
 from pair_world import RandomFaces, random_student
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation import chain
 from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec, evaluate
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import trace
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 SCORES = "scores-dev.csv"
 

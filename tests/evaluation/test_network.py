@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def test_is_loaded_once_and_again_when_the_file_changes(student_file, tmp_path):

@@ -16,7 +16,6 @@ from click.testing import CliRunner
 from dask.core import get_dependencies
 from pair_world import RandomFaces, load, random_student
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.feature_files import CosineScores
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import (
@@ -26,6 +25,7 @@ from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import (
     teacher_pipeline,
 )
 from bob.paper.ijcb2023_synthdistill.evaluation.transformer import EmbeddingTransformer
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 SCORES = "scores-dev.csv"
 
@@ -319,7 +319,7 @@ def test_pipeline_of_a_run_folder_in_bobs_command(folder, scores):
 
 def test_configured_pipelines_in_bobs_command(folder, scores, small_teacher, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
-    from bob.paper.ijcb2023_synthdistill.user_defaults import STUDENT, configure_path
+    from bob.paper.ijcb2023_synthdistill.files import STUDENT, configure_path
 
     command = ["-d", "database.py", "-m", "--no-dask", "-o", "out", "-p"]
     for kind in ("student", "teacher"):

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation import published
 from bob.paper.ijcb2023_synthdistill.evaluation.published import published_results, select_published
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def test_every_number_of_the_file_arrives_in_our_units():

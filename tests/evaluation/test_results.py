@@ -7,7 +7,6 @@ import pytest
 from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.metrics import eer, ten_fold_accuracy
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import describe_provenance, trace
 from bob.paper.ijcb2023_synthdistill.evaluation.results import (
     Entry,
@@ -16,6 +15,7 @@ from bob.paper.ijcb2023_synthdistill.evaluation.results import (
     find_models,
     measure_entries,
 )
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from bob.pipelines import DelayedSample, Sample, SampleSet
 from sklearn.base import clone
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.transformer import EmbeddingTransformer
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def images(count, seed=0):

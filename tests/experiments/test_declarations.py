@@ -5,9 +5,9 @@ from reproduction.declarations import FOLDER, declared_tables, load_declaration
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL, TOYFACES
 from bob.paper.ijcb2023_synthdistill.distillation.options import resolve
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation.report import PROPERTIES
 from bob.paper.ijcb2023_synthdistill.evaluation.tables import METRICS
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from reproduction.processes import (
     threads_of_each,
 )
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 GENTLE = """
 import signal, sys, time, pathlib

@@ -14,10 +14,10 @@ from reproduction.declarations import load_declaration
 
 from bob.paper.ijcb2023_synthdistill.evaluation import chain
 from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
+from bob.paper.ijcb2023_synthdistill.files import FILE_NAME
 from bob.paper.ijcb2023_synthdistill.scripts.train import train
 from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import TOYFACES_KEY
 from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import write
-from bob.paper.ijcb2023_synthdistill.user_defaults import FILE_NAME
 
 BENCHMARKS = ("toyfaces-lfw", "toyfaces-cplfw")
 DYNAMIC, STATIC = "toyfaces-tiny-seed-2021", "toyfaces-tiny-sampling-static-seed-2021"

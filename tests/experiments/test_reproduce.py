@@ -24,9 +24,9 @@ from reproduction.plan import plan
 from reproduction.runs import Settings
 
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.evaluation import chain
 from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 class World:

@@ -10,7 +10,7 @@ from reproduction.runs import FREE_OPTIONS, Run, Settings, State, runs_of, with_
 
 from bob.paper.ijcb2023_synthdistill.distillation.build import describe_run, find_files
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import torch
 
 from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, lists, mat
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import LAST, load_checkpoint
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill import generators
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 MICRO = Path(__file__).parents[1] / "data" / "stylegan2-micro.pkl"
 

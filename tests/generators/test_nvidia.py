@@ -13,7 +13,7 @@ import numpy
 import pytest
 import torch
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator, nvidia
 
 DATA = Path(__file__).parents[1] / "data"

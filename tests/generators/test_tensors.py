@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill import unpickling
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators.tensors import TORCH, Storage, StoredTensor
 from bob.paper.ijcb2023_synthdistill.torch_files import DTYPES
 

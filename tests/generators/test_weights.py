@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator, save_generator, weights
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import timm
 import torch
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition import student as module
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.student import (

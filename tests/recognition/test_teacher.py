@@ -8,7 +8,7 @@ import safetensors
 import torch
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition import teacher as module
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import LAYERS, IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher, save_teacher

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
+from bob.paper.ijcb2023_synthdistill.files import configure_path
 from bob.paper.ijcb2023_synthdistill.scripts.accuracy import accuracy
-from bob.paper.ijcb2023_synthdistill.user_defaults import configure_path
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL, TOYFACES_KEY, get_benchmark
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, configure_path
 from bob.paper.ijcb2023_synthdistill.toyfaces import benchmarks
 from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, place, write
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
-from bob.paper.ijcb2023_synthdistill.user_defaults import configure_path
 
 NAMES = [real.short_name for real in REAL]
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
     CONDITION_NAMES,
     KINDS,

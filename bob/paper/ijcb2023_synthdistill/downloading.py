@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .errors import SynthDistillError
+from .files import SynthDistillError
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .downloading import check_sum, download
-from .errors import SynthDistillError
-from .files import atomic_write
-from .user_defaults import GENERATOR, TEACHER
+from .files import GENERATOR, TEACHER, SynthDistillError, atomic_write
 
 
 @dataclass(frozen=True)

@@ -1,45 +1,48 @@
-"""Write files so that a reader never sees half of one, and name them by their content."""
+"""Files: the one exception for users, whole or nothing when writing, and where things lie."""
 
 import contextlib
+import difflib
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-if TYPE_CHECKING:
-    import torch
-
-from .errors import SynthDistillError
+import click
 
 TEMPORARY = ".tmp"
-"""How the names of files end that are not written to their end."""
+"""How the names of files end that are still being written."""
 
-MAX_RECORD = 16 * 2**20
-"""Bytes of the longest JSON file that is read: ours have a few thousand."""
+CONFIGURATION = "bobrc.toml"
+"""Bob's configuration file, in ``$XDG_CONFIG_HOME`` (by default ``~/.config``)."""
+
+GENERATOR = "bob.paper.ijcb2023_synthdistill.generator"
+TEACHER = "bob.paper.ijcb2023_synthdistill.teacher"
+STUDENT = "bob.paper.ijcb2023_synthdistill.student"
+"""Keys for ``bob config set KEY PATH``; those of the benchmarks stand with the benchmarks."""
+
+
+class SynthDistillError(click.ClickException):
+    """A mistake or an accident that the user can mend.
+
+    The message says what was expected, what was found, where, and what to do next. As a
+    :py:class:`click.ClickException` it ends our commands *and* Bob's with these words and status 1.
+    """
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Say which of ``names`` a mistyped one may have meant: a sentence, or nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success flush it and rename it to ``path``.
 
-    The temporary file is removed when the body raises, and ``path`` keeps its old content.
-
-    Parameters
-    ----------
-    path
-        The file to write. Its folder is made if it does not exist.
-
-    Yields
-    ------
-        The temporary path, in the same folder (so that the rename is atomic).
-
-    Raises
-    ------
-    SynthDistillError
-        The folder or the file cannot be written: not permitted, disk full, a file in the way.
+    If the body raises, ``path`` keeps its old content. Its folder is made if there is none.
     """
     path = Path(path)
     temporary: Path | None = None
@@ -58,7 +61,12 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        with contextlib.suppress(OSError):  # so that the rename survives a power cut
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
     except OSError as error:
         raise SynthDistillError(
             f"cannot write {path}: {error.strerror or error}. Nothing that was there is lost: "
@@ -69,23 +77,18 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder that nobody else writes to."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def reading(path: Path | str, what: str) -> Iterator[BinaryIO]:
-    """Open a file of the user's to read its bytes.
-
-    Parameters
-    ----------
-    path
-        The file.
-    what
-        What is expected there, with its article, for the message.
-
-    Raises
-    ------
-    SynthDistillError
-        It cannot be opened.
-    """
+    """Open a user's file to read its bytes; ``what`` (with its article) is expected there."""
     try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(0, "it is a folder")
         stream = Path(path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise SynthDistillError(
@@ -95,22 +98,6 @@ def reading(path: Path | str, what: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder that nobody else writes to."""
-    for path in folder.glob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush the folder's entry, so that a rename survives a power cut (where the system can)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def sha256(path: Path | str) -> str:
     """Compute the SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as stream:
@@ -118,26 +105,15 @@ def sha256(path: Path | str) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a small JSON file that holds an object.
-
-    Parameters
-    ----------
-    path
-        The file.
+    """Read a JSON file that holds an object.
 
     Raises
     ------
-    OSError
-        It cannot be read.
-    ValueError
-        It is much too large, no JSON, or holds something else.
+    OSError, ValueError
+        It cannot be read; it is no JSON, or holds something else.
     """
-    with path.open("rb") as stream:
-        content = stream.read(MAX_RECORD + 1)
-    if len(content) > MAX_RECORD:
-        raise ValueError(f"more than {MAX_RECORD:,} bytes")
     try:
-        record = json.loads(content.decode())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(record, dict):
@@ -145,67 +121,68 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def is_safetensors(start: bytes) -> bool:
-    """Tell by the first bytes of a file: the length of a header in JSON, and the header."""
-    return start[8:9] == b"{"
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write an object as a JSON file, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def read_safetensors(
-    path: Path | str, what: str
-) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
-    """Read a safetensors file.
+def configured_path(key: str) -> Path | None:
+    """Look up a path that ``bob config set KEY PATH`` wrote: existing or not, None if not set."""
+    defaults = _configuration()
+    try:
+        value = defaults[key]
+    except KeyError:
+        return None
+    if not isinstance(value, str) or not value:
+        raise SynthDistillError(
+            f"expected a path under {key} in {defaults.path}, found {value!r}. Set it with "
+            f"`bob config set {key} PATH`."
+        )
+    return Path(value).expanduser()
 
-    Parameters
-    ----------
-    path
-        The file.
-    what
-        What it should be, with its article, for messages.
 
-    Returns
-    -------
-        Tensors by name, on the CPU, and the metadata.
+def require_path(key: str, what: str) -> Path:
+    """Look up a path that must be set and exist; ``what`` it leads to is for the message."""
+    path = configured_path(key)
+    if path is None:
+        raise SynthDistillError(
+            f"it is not known where {what} is: {key} is not set. Tell with "
+            f"`bob config set {key} PATH`; `synthdistill-fetch --check` shows all that is missing."
+        )
+    if not path.exists():
+        hint = "" if path.is_absolute() else f", seen from {Path.cwd()}: better give the whole path"
+        raise SynthDistillError(
+            f"expected {what} at {path}, where {key} points, but there is nothing{hint}. Put it "
+            f"there, or tell where it is with `bob config set {key} PATH`."
+        )
+    return path
 
-    Raises
-    ------
-    SynthDistillError
-        The file cannot be read or is damaged.
-    """
-    import safetensors
+
+def configure_path(key: str, path: Path) -> Path:
+    """Set a key as ``bob config set`` does, to an absolute path; give the configuration file."""
+    defaults = _configuration()
+    try:
+        defaults[key] = str(path.expanduser().absolute())
+    except KeyError as error:
+        raise SynthDistillError(
+            f"cannot set {key} in {defaults.path}: {error.args[0]}. Correct the file in an editor."
+        ) from error
+    # clapper's own write() moves the file away first and expects the folder to exist
+    with atomic_write(defaults.path) as temporary:
+        temporary.write_text(str(defaults), encoding="utf-8")
+    return defaults.path
+
+
+def _configuration() -> Any:
+    """Read Bob's configuration file, as Bob does but without importing Bob."""
+    from clapper.rc import UserDefaults
 
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        return UserDefaults(CONFIGURATION)
+    except (ValueError, TypeError, OSError) as error:
         raise SynthDistillError(
-            f"{path} is not {what}, or it is truncated or damaged: {ascii(str(error))[1:-1]}. "
-            "Download or copy it again."
+            f"cannot read Bob's configuration file {CONFIGURATION} (in $XDG_CONFIG_HOME or "
+            f"~/.config): {error}. Correct it in an editor, or move it away and set the keys again "
+            "with `bob config set KEY PATH`."
         ) from error
-
-
-def safetensors_bytes(tensors: Mapping[str, "torch.Tensor"], metadata: Mapping[str, str]) -> bytes:
-    """Serialise tensors and metadata as safetensors: the same content gives the same bytes.
-
-    The library writes metadata in an order that changes from call to call.
-
-    Parameters
-    ----------
-    tensors
-        Tensors by name, contiguous.
-    metadata
-        Text by name.
-
-    Returns
-    -------
-        The content of a safetensors file.
-    """
-    import safetensors.torch
-
-    content = safetensors.torch.save(dict(tensors), dict(metadata))
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(metadata.items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    # tensor data begins at a multiple of 8 bytes
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]

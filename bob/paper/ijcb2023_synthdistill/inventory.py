@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import SynthDistillError
-from .user_defaults import GENERATOR, STUDENT, TEACHER, configured_path
+from .files import GENERATOR, STUDENT, TEACHER, SynthDistillError, configured_path
 
 RIGHT, UNSET, MISSING, WRONG, OTHER = "right", "not set", "missing", "wrong", "other"
 """States: in place; key not set; nothing at its path; not usable; usable, but not the paper's."""

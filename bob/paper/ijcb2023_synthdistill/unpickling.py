@@ -15,8 +15,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy
 
-from .errors import SynthDistillError
-from .files import reading
+from .files import SynthDistillError, reading
 
 Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 """What a pickle may ask for: ``(module, name)`` to a function without effects."""

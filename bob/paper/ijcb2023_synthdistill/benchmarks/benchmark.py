@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .lists import read_agedb, read_cfp, read_cross_lfw, read_lfw
 from .pairs import ListedPair
 

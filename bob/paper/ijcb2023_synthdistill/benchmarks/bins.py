@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy
 
-from ..errors import SynthDistillError
-from ..files import atomic_write
+from ..files import SynthDistillError, atomic_write
 from ..unpickling import NUMPY, PLAIN, NumpyArray, read_pickle
 from .images import ImageSource
 from .pairs import FOLDS, ListedPair, check_numbers

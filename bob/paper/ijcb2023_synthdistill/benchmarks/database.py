@@ -9,7 +9,7 @@ import numpy
 from bob.bio.base.pipelines import Database
 from bob.pipelines import DelayedSample, Sample, SampleSet
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .images import load_image
 from .verification import Verification
 

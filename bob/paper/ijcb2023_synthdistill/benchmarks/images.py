@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 from PIL import Image
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 ALIGNED_SIZE = 112
 """Height and width of an aligned face, in pixels (``faces.FACE_SIZE``, without importing torch)."""

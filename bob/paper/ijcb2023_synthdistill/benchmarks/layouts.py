@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .benchmark import Benchmark
 from .bins import read_bin
 from .images import ALIGNED_SIZE, ImageSource, read_size

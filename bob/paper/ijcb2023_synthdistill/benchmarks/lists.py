@@ -7,7 +7,7 @@ pairs in file order. The forms and folds are those of the official releases.
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .mat import read_splits
 from .pairs import FOLDS, ListedPair, image_name
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 MAX_SIZE = 32 * 1024 * 1024
 """Bytes of the file, and of its content when decompressed: AgeDB's 12,000 images need some 5 MB."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 FOLDS = 10
 """Number of folds of each benchmark."""

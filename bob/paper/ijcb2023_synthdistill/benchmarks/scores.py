@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 if TYPE_CHECKING:
     import pandas

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .benchmark import Benchmark, get_benchmark
 from .images import load_image
 from .layouts import Opened, open_layout
@@ -86,7 +86,7 @@ class Verification:
             from ..toyfaces.benchmarks import provide
 
             return provide(self.benchmark, self.benchmark.pairs if self._other_pairs else None)
-        from ..user_defaults import require_path
+        from ..files import require_path
 
         what = f"the benchmark {self.benchmark.title}"
         return require_path(self.benchmark.key, what), self.benchmark.pairs

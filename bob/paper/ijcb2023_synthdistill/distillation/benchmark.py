@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 PHASES = ("mapping", "synthesis", "crop", "teacher", "student forward", "backward", "optimizer")
 """The phases in the order of an iteration; its second step repeats all but the first."""

@@ -12,9 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from ..errors import SynthDistillError
-from ..files import sha256
-from ..user_defaults import GENERATOR, TEACHER, require_path
+from ..files import GENERATOR, TEACHER, SynthDistillError, require_path, sha256
 from .fast import FrozenNetworks, prepare_student
 from .losses import create_loss
 from .options import Options

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from ..errors import SynthDistillError
-from ..files import atomic_write
+from ..files import SynthDistillError, atomic_write
 from ..torch_files import read_torch
 
 logger = logging.getLogger(__name__)

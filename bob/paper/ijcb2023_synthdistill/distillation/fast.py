@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .. import faces
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .options import Options
 from .step import Crop
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .build import create_fabric, create_method, describe_run
 from .checkpoint import load_checkpoint, save_checkpoint
 from .draws import Draws

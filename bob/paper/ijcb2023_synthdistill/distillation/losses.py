@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From student and teacher embeddings ``[b, d]`` to a scalar, the mean over the batch."""

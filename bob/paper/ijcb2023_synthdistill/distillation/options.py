@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SynthDistillError
-from .run_folder import nearest
+from ..files import SynthDistillError, nearest
 
 PRECISIONS = {
     "auto": "auto",

@@ -11,7 +11,7 @@ import torch
 import torch.distributed
 from lightning_fabric import Fabric
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import difflib
 import fcntl
 import io
 import json
@@ -13,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import SynthDistillError
-from ..files import atomic_write, read_record, remove_temporaries
+from ..files import SynthDistillError, atomic_write, read_record, remove_temporaries
 
 logger = logging.getLogger(__name__)
 
@@ -187,9 +185,3 @@ class RunFolder:
             writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
         with atomic_write(self.log) as temporary:
             temporary.write_text(text.getvalue())
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """Say which of ``names`` a mistyped one may have meant: a sentence, or nothing."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""

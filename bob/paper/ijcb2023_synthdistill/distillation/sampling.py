@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 Mapping = Callable[[torch.Tensor], torch.Tensor]
 """The generator's mapping network as strategies see it: z ``[b, z_dim]`` to w ``[b, w_dim]``."""

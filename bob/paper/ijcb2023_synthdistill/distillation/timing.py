@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ..allocator import keep_buffers
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .build import assemble, create_fabric
 from .draws import Draws
 from .floor import count_work, measure_ceilings

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SynthDistillError
 from ..faces import FACE_SIZE, LEFT_EYE, RIGHT_EYE
+from ..files import SynthDistillError
 
 _NEAR = 1.0
 """Pixels that annotated eyes may lie beside their places without a crop that would only blur."""

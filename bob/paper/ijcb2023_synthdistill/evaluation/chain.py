@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .network import Kind, NetworkRecipe
 from .records import SCORES, describe, is_current, write_record
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from .. import faces
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .network import NetworkRecipe
 
 CPU_BATCH = 16

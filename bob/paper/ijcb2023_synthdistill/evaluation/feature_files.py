@@ -15,7 +15,7 @@ from bob.bio.base.algorithm import Distance
 from bob.pipelines import Sample, SampleSet
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .network import NetworkRecipe
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import SynthDistillError
-from ..files import sha256
+from ..files import SynthDistillError, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +72,7 @@ class NetworkRecipe:
             Nothing is configured, or there is no such file.
         """
         if self.source is None:
-            from ..user_defaults import require_path
+            from ..files import require_path
 
             found = require_path(CONFIGURED[self.kind], f"the {self.kind}'s file")
         else:

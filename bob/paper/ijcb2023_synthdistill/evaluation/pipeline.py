@@ -11,8 +11,7 @@ from bob.bio.base.pipelines import CSVScoreWriter, PipelineSimple
 from bob.pipelines import ToDaskBag
 from sklearn.pipeline import Pipeline
 
-from ..errors import SynthDistillError
-from ..files import atomic_write
+from ..files import SynthDistillError, atomic_write
 from .embedding import CPU_BATCH
 from .feature_files import CosineScores, FeatureFilesStep
 from .network import NetworkRecipe

@@ -7,8 +7,7 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from ..errors import SynthDistillError
-from ..files import read_record
+from ..files import SynthDistillError, read_record
 from .tables import Quantity
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SynthDistillError
-from ..files import read_record, sha256
+from ..files import SynthDistillError, read_record, sha256
 
 EVALUATION = "evaluation.json"
 """Written beside a score file by our chained evaluation. Bob alone does not write it."""

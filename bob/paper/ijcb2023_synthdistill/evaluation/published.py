@@ -5,7 +5,7 @@ import functools
 import importlib.resources
 from dataclasses import dataclass
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 COLUMNS = {
     "lfw": "lfw",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..benchmarks.benchmark import BENCHMARKS
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .provenance import TracedValue
 from .published import PublishedResult
 from .results import Entry, Measured, ScoreReader, measure_entries

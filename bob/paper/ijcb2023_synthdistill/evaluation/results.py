@@ -11,7 +11,7 @@ from ..benchmarks import metrics
 from ..benchmarks.benchmark import BENCHMARKS
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .provenance import TracedValue, trace
 from .records import SCORES
 from .tables import METRICS, Quantity, Row

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ..errors import SynthDistillError
-from ..files import is_safetensors, reading
+from ..files import SynthDistillError, reading
 from . import nvidia, weights
 from .stylegan2 import Generator
 
@@ -27,7 +26,7 @@ def load_generator(path: Path | str) -> Generator:
     """
     with reading(path, "a generator, such as NVIDIA's stylegan2-ffhq-256x256.pkl") as stream:
         start = stream.read(16)
-    if is_safetensors(start):
+    if start[8:9] == b"{":
         generator = weights.read_generator(path)
     elif start[:1] == b"\x80":  # every pickle of protocol 2 or later
         generator = nvidia.read_generator(path)

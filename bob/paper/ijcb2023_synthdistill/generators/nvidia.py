@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from .. import unpickling
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .layers import FIR
 from .stylegan2 import Generator
 from .tensors import TORCH, StoredTensor

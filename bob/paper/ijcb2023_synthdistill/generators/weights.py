@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from .. import unpickling
-from ..errors import SynthDistillError
-from ..files import atomic_write, read_safetensors, safetensors_bytes
+from ..files import SynthDistillError, atomic_write
+from ..weights import read_weights, safetensors_bytes
 from .stylegan2 import Generator
 
 ARCHITECTURE = "stylegan2"
@@ -82,7 +82,7 @@ def read_generator(path: Path | str) -> Generator:
 
 
 def _read(path: Path | str) -> Generator:
-    tensors, metadata = read_safetensors(path, WHAT)
+    tensors, metadata = read_weights(path, WHAT)
     options = _check(metadata, list(tensors), path)
     with torch.device("meta"):
         generator = Generator(**options)

@@ -11,9 +11,9 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
-from ..errors import SynthDistillError
 from ..faces import FACE_SIZE
-from .weights import State, load_weights
+from ..files import SynthDistillError
+from ..weights import State, load_weights
 
 TINYFAR = {"tinyfar-a": "tinynet_a", "tinyfar-b": "tinynet_b", "tinyfar-c": "tinynet_c"}
 """The paper's students and the timm models that they are built on."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .. import faces as conventions
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .backbones import count_features
 
 RULE = (

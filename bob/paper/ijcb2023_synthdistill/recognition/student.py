@@ -12,10 +12,8 @@ import torch
 from torch import nn
 
 from .. import faces as conventions
-from ..errors import SynthDistillError
-from .backbones import count_features, create_backbone, load_backbone
-from .custom import CustomStudent, Recipe
-from .weights import (
+from ..files import SynthDistillError
+from ..weights import (
     State,
     check_format,
     check_weights,
@@ -23,6 +21,8 @@ from .weights import (
     read_weights,
     save_weights,
 )
+from .backbones import count_features, create_backbone, load_backbone
+from .custom import CustomStudent, Recipe
 
 EMBEDDING_SIZE = 512
 """Number of elements of the embedding, as of the published teachers."""

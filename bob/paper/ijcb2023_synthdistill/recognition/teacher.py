@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from .. import faces as conventions
-from ..errors import SynthDistillError
-from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
-from .weights import (
+from ..files import SynthDistillError
+from ..weights import (
     State,
     check_format,
     load_weights,
@@ -25,6 +24,7 @@ from .weights import (
     save_weights,
     shorten,
 )
+from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
 
 logger = logging.getLogger(__name__)
 

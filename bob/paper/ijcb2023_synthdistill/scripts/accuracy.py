@@ -41,7 +41,7 @@ def _open(database: str) -> "HasPairs":
     """Open a benchmark by name, quickly; or run the user's own configuration."""
     from ..benchmarks.benchmark import BENCHMARKS
     from ..benchmarks.verification import Verification
-    from ..errors import SynthDistillError
+    from ..files import SynthDistillError
 
     if database in BENCHMARKS:
         return Verification(database)

@@ -18,7 +18,7 @@ def convert(source: Path, target: Path, force: bool) -> None:
 
     Example: synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors
     """
-    from ..errors import SynthDistillError
+    from ..files import SynthDistillError
 
     if target.exists():
         if source.exists() and source.samefile(target):

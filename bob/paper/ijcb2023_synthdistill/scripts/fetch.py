@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 if TYPE_CHECKING:
     from ..fetching import Source
@@ -80,8 +80,8 @@ def _fetch(
     """Download one source, see that it loads, and tell or write where it is."""
     from ..fetching import SOURCES, default_folder
     from ..fetching import fetch as fetch_source
+    from ..files import configure_path
     from ..inventory import describe_generator, describe_teacher
-    from ..user_defaults import configure_path
 
     source = SOURCES[name]
     folder = (folder or default_folder()).expanduser().absolute()

@@ -150,9 +150,9 @@ def _entries(
     models: "Sequence[Model]", *, complexity: bool, timed: bool
 ) -> "tuple[list[Entry], list[str]]":
     """Make a row of each model, with its properties, and say what could not be read."""
-    from ..errors import SynthDistillError
     from ..evaluation.properties import model_properties, run_properties
     from ..evaluation.results import Entry
+    from ..files import SynthDistillError
 
     entries, problems = [], []
     for model in models:

@@ -13,7 +13,7 @@ import click
 from clapper.click import ConfigCommand, CustomParamType, ResourceOption, verbosity_option
 
 from ..distillation.options import Options, load_configs, names
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 logger = logging.getLogger("bob.paper.ijcb2023_synthdistill")
 

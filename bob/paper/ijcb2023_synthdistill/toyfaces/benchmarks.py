@@ -11,8 +11,7 @@ import numpy
 
 from ..benchmarks.benchmark import REAL, TOYFACES_KEY, Benchmark
 from ..benchmarks.pairs import FOLDS
-from ..errors import SynthDistillError
-from ..files import read_record
+from ..files import SynthDistillError, read_record
 
 if TYPE_CHECKING:
     import torch
@@ -173,7 +172,7 @@ def provide(benchmark: Benchmark, pairs: int | None) -> tuple[Path, int]:
     SynthDistillError
         The configured folder holds something else, or benchmarks of another size.
     """
-    from ..user_defaults import configured_path
+    from ..files import configured_path
     from .layouts import LAYOUTS, place, write
 
     configured = configured_path(TOYFACES_KEY)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 
 
 class Spread(NamedTuple):

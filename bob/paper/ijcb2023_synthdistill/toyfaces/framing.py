@@ -8,7 +8,7 @@ without aligned corners: pixel (row r, column c) covers [r, r + 1) x [c, c + 1).
 import torch
 
 from .. import faces
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from .conditions import columns
 
 FRAMINGS = ("aligned", "ffhq", "unaligned")

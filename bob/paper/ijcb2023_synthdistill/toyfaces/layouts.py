@@ -21,8 +21,7 @@ from ..benchmarks.benchmark import REAL, Benchmark
 from ..benchmarks.bins import write_bin
 from ..benchmarks.layouts import EYES_COLUMNS, EYES_FILE
 from ..benchmarks.pairs import FOLDS
-from ..errors import SynthDistillError
-from ..files import atomic_write
+from ..files import SynthDistillError, atomic_write
 from .benchmarks import MARKER, Miniature, draw, new_settings, read_marker, version
 
 LAYOUTS = ("bin", "aligned", "unaligned")

@@ -11,7 +11,7 @@ from ..distillation.build import create_optimizer, create_student
 from ..distillation.draws import Draws
 from ..distillation.options import Options
 from ..distillation.step import Distillation, StepResult
-from ..errors import SynthDistillError
+from ..files import SynthDistillError
 from ..recognition.arcface import ArcFace
 from .conditions import CONDITION_NAMES, conditions_from_uniform
 from .identities import sample_identities

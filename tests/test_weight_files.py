@@ -6,8 +6,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.recognition.weights import (
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.weights import (
     load_weights,
     read_weights,
     save_weights,

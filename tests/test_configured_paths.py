@@ -9,10 +9,10 @@ from clapper.click import user_defaults_group
 from clapper.rc import UserDefaults
 from click.testing import CliRunner
 
-from bob.paper.ijcb2023_synthdistill import user_defaults
-from bob.paper.ijcb2023_synthdistill.errors import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.user_defaults import (
+from bob.paper.ijcb2023_synthdistill import files
+from bob.paper.ijcb2023_synthdistill.files import (
     TEACHER,
+    SynthDistillError,
     configure_path,
     configured_path,
     require_path,
@@ -34,7 +34,7 @@ def test_unset_key_is_none(rc):
 def test_file_is_the_one_that_bob_uses():
     """Read Bob's command: to run it takes many seconds of imports of its plugins."""
     source = Path(importlib.util.find_spec("bob.cli").origin).read_text()
-    assert f'UserDefaults("{user_defaults.FILE_NAME}"' in source
+    assert f'UserDefaults("{files.CONFIGURATION}"' in source
     assert "clapper.rc" in source
 
 
@@ -43,9 +43,7 @@ def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
     path = tmp_path / "some where" / "teacher.pth"
 
     # as in bob.cli
-    @user_defaults_group(
-        logger=logging.getLogger("test"), config=UserDefaults(user_defaults.FILE_NAME)
-    )
+    @user_defaults_group(logger=logging.getLogger("test"), config=UserDefaults(files.CONFIGURATION))
     def config(**_):
         pass
 
@@ -113,7 +111,7 @@ def test_value_in_the_way_of_a_section_is_an_error_and_nothing_is_lost(rc):
 
 def test_imports_neither_bob_nor_torch():
     code = (
-        f"import sys, {user_defaults.__name__}\n"
+        f"import sys, {files.__name__}\n"
         "sys.exit(any(m in sys.modules for m in ('torch', 'bob.bio', 'bob.cli', 'dask')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
