@@ -18,10 +18,10 @@ from photographs import Batches, stream
 from torch import nn
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
-from bob.paper.ijcb2023_synthdistill.recognition.arcface import ArcFace
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, save_teacher
 from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
+from bob.paper.ijcb2023_synthdistill.toyfaces.arcface import ArcFace
 from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES
 
 logger = logging.getLogger("train_teacher")

@@ -12,7 +12,7 @@ from ..distillation.draws import Draws
 from ..distillation.options import Options
 from ..distillation.step import Distillation, StepResult
 from ..files import SynthDistillError
-from ..recognition.arcface import ArcFace
+from .arcface import ArcFace
 from .conditions import CONDITION_NAMES, conditions_from_uniform
 from .identities import sample_identities
 from .renderer import render

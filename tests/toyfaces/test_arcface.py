@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from bob.paper.ijcb2023_synthdistill.recognition.arcface import ArcFace
+from bob.paper.ijcb2023_synthdistill.toyfaces.arcface import ArcFace
 
 
 def test_loss_is_the_formula():
