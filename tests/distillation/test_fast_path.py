@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.distillation.build import (
+from bob.paper.ijcb2023_synthdistill.distillation.fast import FrozenNetworks
+from bob.paper.ijcb2023_synthdistill.distillation.networks import (
     assemble,
     create_fabric,
     create_method,
     create_student,
 )
-from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
-from bob.paper.ijcb2023_synthdistill.distillation.fast import FrozenNetworks
+from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.generators.fast import FastGenerator
@@ -30,7 +30,7 @@ def train(options, iterations):
     method.student.train()
     losses, similarities = [], []
     for iteration in range(iterations):
-        draws = Draws(options.seed, "train", iteration, options.batch_size, "cpu")
+        draws = RandomNumbers(options.seed, "train", iteration, options.batch_size, "cpu")
         draws.seed_global(0)
         for result in method.iteration(draws, range(options.batch_size)):
             losses.append(result.loss)
@@ -83,7 +83,7 @@ def test_faces_and_embeddings_are_the_plain_ones(tiny_run):
     for plain in (False, True):
         options = replace(tiny_run, plain=plain)
         method = create_method(options, create_fabric(options))
-        draws = Draws(1, "test", 0, tiny_run.batch_size, "cpu")
+        draws = RandomNumbers(1, "test", 0, tiny_run.batch_size, "cpu")
         w = method.mapping(draws.normal("z", method.generator.z_dim, rows))
         made = method.faces(w, "fresh", draws, rows)
         found.append((w, made, method.teacher(made)))
@@ -102,7 +102,7 @@ def test_a_teacher_of_the_users_own_is_used_as_it_is(tiny_run):
     networks = load_generator(tiny_run.generator), Mean(), create_student(tiny_run)
     method = assemble(tiny_run, fabric, *networks)
     assert type(method.teacher) is Mean
-    draws = Draws(1, "train", 0, 4, "cpu")
+    draws = RandomNumbers(1, "train", 0, 4, "cpu")
     fresh, _ = method.iteration(draws, range(4))
     assert torch.isfinite(fresh.loss)
     with pytest.raises(SynthDistillError, match=r"Mean .*--precision 32"):

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bob.paper.ijcb2023_synthdistill.distillation.build import create_fabric, create_method
-from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
+from bob.paper.ijcb2023_synthdistill.distillation.networks import create_fabric, create_method
+from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
 
@@ -17,7 +17,7 @@ def method_of(options):
 
 
 def draws_of(options, iteration=0):
-    return Draws(options.seed, "train", iteration, options.batch_size, "cpu")
+    return RandomNumbers(options.seed, "train", iteration, options.batch_size, "cpu")
 
 
 def weights(method):

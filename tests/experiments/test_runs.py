@@ -8,7 +8,7 @@ import pytest
 from reproduction.declarations import DeclaredRow, Variant
 from reproduction.runs import FREE_OPTIONS, Run, Settings, State, runs_of, with_scheduler
 
-from bob.paper.ijcb2023_synthdistill.distillation.build import describe_run, find_files
+from bob.paper.ijcb2023_synthdistill.distillation.networks import describe_run, find_files
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
+from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.generators.fast import (
     FastGenerator,
     Window,
@@ -35,7 +35,7 @@ def make(resolution, conv_clamp=None, channel_base=512, **sizes):
 
 
 def noise_of(batch):
-    return Draws(3, "test", 0, batch, "cpu").noise("fresh", range(batch))
+    return RandomNumbers(3, "test", 0, batch, "cpu").noise("fresh", range(batch))
 
 
 def plain_window(generator, images):

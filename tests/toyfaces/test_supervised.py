@@ -5,10 +5,10 @@ from functools import partial
 
 import torch
 
-from bob.paper.ijcb2023_synthdistill.distillation.build import create_fabric
-from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
+from bob.paper.ijcb2023_synthdistill.distillation.networks import create_fabric
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options
+from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
 from bob.paper.ijcb2023_synthdistill.toyfaces.supervised import LabelledRenderings
@@ -38,7 +38,7 @@ def test_a_run_learns_and_leaves_a_student(tmp_path):
 
 def test_labels_are_the_people_who_are_drawn():
     method = LabelledRenderings(OPTIONS, create_fabric(OPTIONS), identities=6)
-    draws = Draws(1, "train", 0, 8, "cpu")
+    draws = RandomNumbers(1, "train", 0, 8, "cpu")
     faces, labels = method._draw("first", draws, range(8))
     assert faces.shape == (8, 3, 112, 112)
     assert set(labels.tolist()) <= set(range(6))

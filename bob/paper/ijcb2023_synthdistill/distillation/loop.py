@@ -15,11 +15,11 @@ import torch
 from lightning_fabric import Fabric
 
 from ..files import SynthDistillError
-from .build import create_fabric, create_method, describe_run
 from .checkpoint import load_checkpoint, save_checkpoint
-from .draws import Draws
+from .networks import create_fabric, create_method, describe_run
 from .options import Options
 from .processes import Agreement, launched
+from .random_numbers import RandomNumbers
 from .run_folder import RunFolder
 from .samples import draw_samples
 from .step import Distillation, StepResult
@@ -324,7 +324,7 @@ class Run:
         from ..recognition.student import save_student
 
         self.method.student.eval()
-        draws = Draws(self.options.seed, "samples", 0, SAMPLE_IMAGES, self.fabric.device)
+        draws = RandomNumbers(self.options.seed, "samples", 0, SAMPLE_IMAGES, self.fabric.device)
         fresh, resampled = self.method.samples(draws, range(SAMPLE_IMAGES))
         if not self.fabric.is_global_zero:
             return
@@ -353,8 +353,8 @@ class Run:
                 if name not in ("epoch", "images"):
                     writer.add_scalar(name, value, marker)
 
-    def _draws(self, stream: str, iteration: int) -> Draws:
-        return Draws(
+    def _draws(self, stream: str, iteration: int) -> RandomNumbers:
+        return RandomNumbers(
             self.options.seed, stream, iteration, self.options.batch_size, self.fabric.device
         )
 

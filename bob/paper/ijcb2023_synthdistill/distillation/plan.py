@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..faces import FACE_SIZE
-from .build import create_student, load_networks
+from .networks import create_student, load_networks
 from .options import Options
 
 

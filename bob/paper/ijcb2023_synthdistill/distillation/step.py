@@ -11,8 +11,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from .. import faces
-from .draws import Draws
 from .losses import Loss
+from .random_numbers import RandomNumbers
 from .sampling import FreshBatch, Sampling
 
 Clock = Callable[[str], contextlib.AbstractContextManager]
@@ -109,7 +109,7 @@ class Distillation:
         self.arithmetic = arithmetic or contextlib.nullcontext()
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
-    def iteration(self, draws: Draws, rows: range) -> tuple[StepResult, StepResult]:
+    def iteration(self, draws: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
         """Do one iteration: two batches, two updates of the student.
 
         Parameters
@@ -143,7 +143,7 @@ class Distillation:
         z: torch.Tensor,
         w: torch.Tensor,
         similarity: torch.Tensor,
-        draws: Draws,
+        draws: RandomNumbers,
         rows: range,
     ) -> torch.Tensor:
         """Let the strategy choose the second batch's w, ``[b, w_dim]``."""
@@ -154,7 +154,7 @@ class Distillation:
         )
 
     @torch.no_grad()
-    def faces(self, w: torch.Tensor, name: str, draws: Draws, rows: range) -> torch.Tensor:
+    def faces(self, w: torch.Tensor, name: str, draws: RandomNumbers, rows: range) -> torch.Tensor:
         """Generate the faces ``[b, 3, 112, 112]`` of w ``[b, w_dim]``, one w for all layers."""
         with self.clock("synthesis"):
             ws = w[:, None].expand(-1, self.generator.num_ws, -1)
@@ -164,7 +164,7 @@ class Distillation:
         with self.clock("crop"):
             return self.crop(images.float())
 
-    def step(self, w: torch.Tensor, name: str, draws: Draws, rows: range) -> StepResult:
+    def step(self, w: torch.Tensor, name: str, draws: RandomNumbers, rows: range) -> StepResult:
         """Update the student once, on the faces of w.
 
         Parameters
@@ -220,7 +220,7 @@ class Distillation:
             yield slice(start, min(start + size, count)), start + size >= count
 
     @torch.no_grad()
-    def validate(self, draws: Draws, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+    def validate(self, draws: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
         """Compare student and teacher on fresh images: squared errors and cosines, ``[b]`` each."""
         z = draws.normal("z", self.generator.z_dim, rows)
         _, errors, similarities = self.evaluate(self.mapping(z), "fresh", draws, rows)
@@ -228,7 +228,7 @@ class Distillation:
 
     @torch.no_grad()
     def samples(
-        self, draws: Draws, rows: range
+        self, draws: RandomNumbers, rows: range
     ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         """Give fresh and re-sampled faces ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
         z = draws.normal("z", self.generator.z_dim, rows)
@@ -240,7 +240,7 @@ class Distillation:
 
     @torch.no_grad()
     def evaluate(
-        self, w: torch.Tensor, name: str, draws: Draws, rows: range
+        self, w: torch.Tensor, name: str, draws: RandomNumbers, rows: range
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Compare student and teacher on the faces of w, without an update.
 

@@ -20,10 +20,10 @@ from torch import nn
 
 from ..allocator import keep_buffers
 from ..files import SynthDistillError
-from .build import assemble, create_fabric
-from .draws import Draws
 from .floor import count_work, measure_ceilings
+from .networks import assemble, create_fabric
 from .options import Options
+from .random_numbers import RandomNumbers
 from .step import Distillation
 
 
@@ -154,7 +154,7 @@ class Timer:
         self.method.student.train()
         self.clock.restart()
         options = self.options
-        draws = Draws(
+        draws = RandomNumbers(
             options.seed, "benchmark", self.iteration, options.batch_size, self.fabric.device
         )
         results = self.method.iteration(draws, range(options.batch_size))

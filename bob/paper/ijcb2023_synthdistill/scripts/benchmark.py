@@ -92,7 +92,7 @@ def _usual_batch(device: str) -> int:
 
 def _check(settings: dict[str, Any]) -> None:
     """Refuse mistakes before a process is started."""
-    from ..distillation.build import create_fabric, find_files
+    from ..distillation.networks import create_fabric, find_files
     from ..distillation.options import Options
 
     options = Options(**settings)

@@ -145,7 +145,7 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
         )
     options = Options(**{name: values[name] for name in names()})
 
-    from ..distillation.build import find_files
+    from ..distillation.networks import find_files
 
     if options.method == "distillation":
         options = find_files(options)

@@ -7,9 +7,9 @@ import numpy
 import torch
 from lightning_fabric import Fabric
 
-from ..distillation.build import create_optimizer, create_student
-from ..distillation.draws import Draws
+from ..distillation.networks import create_optimizer, create_student
 from ..distillation.options import Options
+from ..distillation.random_numbers import RandomNumbers
 from ..distillation.step import Distillation, StepResult
 from ..files import SynthDistillError
 from .arcface import ArcFace
@@ -69,12 +69,14 @@ class LabelledRenderings(Distillation):
         super().__init__(fabric, None, None, wrapped, wrapped_optimizer, None, None)  # type: ignore[arg-type]
         self.scheduler = scheduler
 
-    def iteration(self, draws: Draws, rows: range) -> tuple[StepResult, StepResult]:
+    def iteration(self, draws: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
         """Do two updates, each on a batch of renderings."""
         first, second = (self._update(name, draws, rows) for name in ("first", "second"))
         return first, second
 
-    def _draw(self, name: str, draws: Draws, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(
+        self, name: str, draws: RandomNumbers, rows: range
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Render a batch: faces ``[b, 3, 112, 112]`` and the numbers of the people ``[b]``."""
         normal = draws.normal(name, 1 + len(CONDITION_NAMES), rows).cpu().double()
         # the normal distribution function makes uniform numbers of them
@@ -83,7 +85,7 @@ class LabelledRenderings(Distillation):
         faces = render(self.people[labels], conditions_from_uniform(uniform[:, 1:], self.kind))
         return faces.to(self.fabric.device), labels.to(self.fabric.device)
 
-    def _update(self, name: str, draws: Draws, rows: range) -> StepResult:
+    def _update(self, name: str, draws: RandomNumbers, rows: range) -> StepResult:
         faces, labels = self._draw(name, draws, rows)
         embeddings = self.student(faces)
         loss = self.head(embeddings, labels)
@@ -97,7 +99,7 @@ class LabelledRenderings(Distillation):
         return self.head.cosines(embeddings).gather(1, labels[:, None])[:, 0]
 
     @torch.no_grad()
-    def validate(self, draws: Draws, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+    def validate(self, draws: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
         """Give no error (there is no teacher) and the cosines with the centres, ``[b]`` each."""
         faces, labels = self._draw("fresh", draws, rows)
         similarity = self._similarity(self.student(faces), labels)
@@ -105,7 +107,7 @@ class LabelledRenderings(Distillation):
 
     @torch.no_grad()
     def samples(
-        self, draws: Draws, rows: range
+        self, draws: RandomNumbers, rows: range
     ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         """Give two batches of renderings ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
         batches = []

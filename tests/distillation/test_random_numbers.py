@@ -2,18 +2,18 @@
 
 import torch
 
-from bob.paper.ijcb2023_synthdistill.distillation.draws import Draws
+from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 
 
 def test_rows_are_slices_of_the_whole_batch():
-    draws = Draws(1, "train", 3, 40, "cpu")
+    draws = RandomNumbers(1, "train", 3, 40, "cpu")
     whole = draws.normal("z", 8, range(40))
     parts = torch.cat([draws.normal("z", 8, range(k, k + 10)) for k in range(0, 40, 10)])
     assert torch.equal(whole, parts)
 
 
 def test_noise_does_not_depend_on_how_the_batch_is_divided():
-    draws = Draws(1, "train", 3, 40, "cpu")
+    draws = RandomNumbers(1, "train", 3, 40, "cpu")
     source = draws.noise("fresh", range(40))
     whole = [source(40, size) for size in (4, 8, 8)]
     for width in (1, 7, 20, 33):
@@ -29,7 +29,7 @@ def test_noise_does_not_depend_on_how_the_batch_is_divided():
 
 def test_every_part_of_the_key_matters():
     def numbers(seed=1, stream="train", iteration=3, name="z"):
-        draws = Draws(seed, stream, iteration, 4, "cpu")
+        draws = RandomNumbers(seed, stream, iteration, 4, "cpu")
         return draws.normal(name, 8, range(4)), draws.noise(name, range(4))(4, 8)
 
     first = numbers()
@@ -43,7 +43,7 @@ def test_every_part_of_the_key_matters():
 
 
 def test_latents_and_noise_are_standard_normal():
-    draws = Draws(1, "train", 0, 64, "cpu")
+    draws = RandomNumbers(1, "train", 0, 64, "cpu")
     for values in (draws.normal("z", 512, range(64)), draws.noise("n", range(64))(64, 32)):
         assert abs(values.mean().item()) < 0.02
         assert abs(values.std().item() - 1) < 0.02

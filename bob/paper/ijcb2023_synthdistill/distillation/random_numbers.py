@@ -24,7 +24,7 @@ def _seed(*key: int | str) -> int:
     return int(numpy.random.SeedSequence(entropy).generate_state(1, numpy.uint64)[0])
 
 
-class Draws:
+class RandomNumbers:
     """The random numbers of one iteration, for the rows of the batch that are asked for.
 
     Parameters
