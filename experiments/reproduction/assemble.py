@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import BENCHMARKS
+from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks
 from bob.paper.ijcb2023_synthdistill.evaluation.curves import Point, plot_points
 from bob.paper.ijcb2023_synthdistill.evaluation.plots import save_figure
 from bob.paper.ijcb2023_synthdistill.evaluation.properties import model_properties, run_properties
@@ -96,7 +96,7 @@ def _draw(declaration: Declaration, plot: DeclaredPlot, report: Report, folder: 
     series = {}
     for name in names:
         points = [_point(row, plot.x, name, one=len(names) == 1) for row in rows]
-        series[BENCHMARKS[name].title] = [point for point in points if point is not None]
+        series[benchmarks()[name].title] = [point for point in points if point is not None]
     if not any(series.values()):
         return []
     figure = plot_points(

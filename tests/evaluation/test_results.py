@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from score_files import FakeBenchmark, write_scores
 
-from bob.paper.ijcb2023_synthdistill.benchmarks.metrics import eer, ten_fold_accuracy
+from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import eer, ten_fold_accuracy
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import describe_provenance, trace
 from bob.paper.ijcb2023_synthdistill.evaluation.results import (
     Entry,

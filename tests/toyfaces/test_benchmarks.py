@@ -6,7 +6,7 @@ import torch
 from scipy.ndimage import affine_transform
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL, TOYFACES_KEY, get_benchmark
+from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL, get_benchmark
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, configure_path
@@ -14,7 +14,7 @@ from bob.paper.ijcb2023_synthdistill.toyfaces import benchmarks
 from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, place, write
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
-NAMES = [real.short_name for real in REAL]
+NAMES = [real.name for real in REAL]
 
 
 @pytest.fixture(autouse=True)
@@ -176,13 +176,13 @@ def test_drawn_at_first_use(tmp_path):
 
 
 def test_configured_folder_decides(tmp_path, written):
-    configure_path(TOYFACES_KEY, written)
+    configure_path(benchmarks.TOYFACES_KEY, written)
     # the number of pairs is what the folder was drawn with
     assert len(Verification("toyfaces-lfw").pairs()) == 20
     assert str(written) in Verification("toyfaces-agedb-30").describe()
     with pytest.raises(SynthDistillError, match="2 pairs a fold, not 600"):
         Verification("toyfaces-lfw", pairs=6000).pairs()
-    configure_path(TOYFACES_KEY, tmp_path)
+    configure_path(benchmarks.TOYFACES_KEY, tmp_path)
     (tmp_path / "mine.txt").write_text("important")
     with pytest.raises(SynthDistillError, match="something else"):
         Verification("toyfaces-lfw").pairs()
@@ -190,7 +190,7 @@ def test_configured_folder_decides(tmp_path, written):
 
 def test_configured_folder_of_another_layout(tmp_path):
     write(tmp_path / "a", ["lfw"], ["aligned"], seed=3, pairs_per_fold=2)
-    configure_path(TOYFACES_KEY, tmp_path / "a")
+    configure_path(benchmarks.TOYFACES_KEY, tmp_path / "a")
     assert "aligned images" in Verification("toyfaces-lfw").describe()
     # what is not there yet is drawn with the same settings
     assert len(Verification("toyfaces-calfw").pairs()) == 20

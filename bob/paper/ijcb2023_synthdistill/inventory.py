@@ -98,7 +98,7 @@ def take_stock(images: bool = False) -> Iterator[Item]:
             describe,
             f"the column {benchmark.title} of tables 1 to 5",
             f"bob config set {benchmark.key} FOLDER, the one with {benchmark.bin_name}, or with "
-            f"the images and {benchmark.file_name}",
+            f"the images and {benchmark.list_name}",
         )
 
 

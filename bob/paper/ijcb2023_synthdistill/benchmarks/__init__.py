@@ -12,7 +12,7 @@ def load_database(name: str) -> "PairDatabase":
     Parameters
     ----------
     name
-        A name of :py:data:`.benchmark.BENCHMARKS`: ``lfw``, ..., ``toyfaces-agedb-30``.
+        A name of :py:func:`.benchmark.benchmarks`: ``lfw``, ..., ``toyfaces-agedb-30``.
 
     Raises
     ------

@@ -1,15 +1,17 @@
-"""The five benchmarks as data, and their five miniatures of ToyFaces."""
+"""The benchmarks as data: the five of the paper, and those that other packages register."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from ..files import SynthDistillError
+from ..files import SynthDistillError, nearest
 from .lists import read_agedb, read_cfp, read_cross_lfw, read_lfw
 from .pairs import ListedPair
 
-TOYFACES_KEY = "bob.paper.ijcb2023_synthdistill.toyfaces"
-"""``bob config set`` key of the folder of the miniature benchmarks."""
+ENTRY_POINTS = "synthdistill.benchmark"
+"""The group of entry points by which packages register benchmarks: a name, and a `Benchmark`."""
 
 
 @dataclass(frozen=True)
@@ -24,92 +26,78 @@ class Benchmark:
         As tables print it: ``CFP-FP``.
     pairs
         Number of pairs, half of them genuine, in 10 folds.
-    file_name
+    list_name
         The official pair list, relative to its folder.
     read_list
-        Reads the official list, given its path and the number of pairs.
+        Reads that list, given its path and the number of pairs.
+    bin_name
+        InsightFace's file.
     key
         ``bob config set`` key of the folder with the files.
-    toyfaces
-        Whether it is a miniature, which is drawn when it is not there.
+    drawn
+        Whether its faces are drawn: it then says nothing about real ones.
+    provide
+        Draws or finds the files when no folder is given. Takes the benchmark, and the number of
+        pairs if one was asked for; gives the folder or file, and the number of pairs in it.
+        Without it ``key`` must be set.
     """
 
     name: str
     title: str
     pairs: int
-    file_name: str
+    list_name: str
     read_list: Callable[[Path, int], list[ListedPair]]
+    bin_name: str
     key: str
-    toyfaces: bool = False
-
-    @property
-    def short_name(self) -> str:
-        """The name without ``toyfaces-``: miniatures use the files' names of the real ones."""
-        return self.name.removeprefix("toyfaces-")
-
-    @property
-    def bin_name(self) -> str:
-        """Name of the InsightFace file: ``cfp_fp.bin``."""
-        return self.short_name.replace("-", "_") + ".bin"
+    drawn: bool = False
+    provide: Callable[["Benchmark", int | None], tuple[Path, int]] | None = None
 
 
 def _real(
-    name: str, title: str, pairs: int, file_name: str, read_list: Callable[..., list[ListedPair]]
+    title: str, pairs: int, list_name: str, read_list: Callable[..., list[ListedPair]]
 ) -> Benchmark:
-    key = f"bob.bio.face.{name.replace('-', '_')}.directory"
-    return Benchmark(name, title, pairs, file_name, read_list, key)
+    name = title.lower()
+    plain = name.replace("-", "_")
+    key = f"bob.bio.face.{plain}.directory"
+    return Benchmark(name, title, pairs, list_name, read_list, f"{plain}.bin", key)
 
 
 REAL = (
-    _real("lfw", "LFW", 6000, "pairs.txt", read_lfw),
-    _real("calfw", "CALFW", 6000, "pairs_CALFW.txt", read_cross_lfw),
-    _real("cplfw", "CPLFW", 6000, "pairs_CPLFW.txt", read_cross_lfw),
-    _real("cfp-fp", "CFP-FP", 7000, "Protocol/Pair_list_F.txt", read_cfp),
-    _real("agedb-30", "AgeDB-30", 6000, "04_FINAL_protocol_30_years.mat", read_agedb),
+    _real("LFW", 6000, "pairs.txt", read_lfw),
+    _real("CALFW", 6000, "pairs_CALFW.txt", read_cross_lfw),
+    _real("CPLFW", 6000, "pairs_CPLFW.txt", read_cross_lfw),
+    _real("CFP-FP", 7000, "Protocol/Pair_list_F.txt", read_cfp),
+    _real("AgeDB-30", 6000, "04_FINAL_protocol_30_years.mat", read_agedb),
 )
 """The benchmarks of the paper, in the order of its tables."""
 
-TOYFACES = tuple(
-    replace(
-        real,
-        name=f"toyfaces-{real.name}",
-        title=f"toyfaces-{real.title}",
-        pairs=6000,
-        key=TOYFACES_KEY,
-        toyfaces=True,
-    )
-    for real in REAL
-)
-"""Their miniatures: 10 folds of 600 pairs each."""
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in REAL + TOYFACES}
-"""All benchmarks by name."""
+@functools.cache
+def benchmarks() -> dict[str, Benchmark]:
+    """Give all benchmarks by name: the real ones, then the registered ones in the same order."""
+    order = {real.bin_name: place for place, real in enumerate(REAL)}
+    registered = [point.load() for point in entry_points(group=ENTRY_POINTS)]
+    registered.sort(key=lambda benchmark: order.get(benchmark.bin_name, len(order)))
+    return {benchmark.name: benchmark for benchmark in (*REAL, *registered)}
 
 
 def get_benchmark(name: str, pairs: int | None = None) -> Benchmark:
     """Find a benchmark by its name.
 
-    Parameters
-    ----------
-    name
-        One of :py:data:`BENCHMARKS`.
-    pairs
-        Another number of pairs, a multiple of 20: for a list of one's own in the official form.
-
-    Raises
-    ------
-    SynthDistillError
-        There is none of that name, or the number of pairs makes no 10 even folds.
+    ``pairs`` is another number of pairs, a multiple of 20: for a list of one's own in the official
+    form.
     """
-    if name not in BENCHMARKS:
+    known = benchmarks()
+    if name not in known:
         raise SynthDistillError(
-            f"there is no benchmark `{name}`. Choose one of: {', '.join(BENCHMARKS)}."
+            f"there is no benchmark `{name}`. Choose one of: {', '.join(known)}."
+            + nearest(name, known)
         )
     if pairs is None:
-        return BENCHMARKS[name]
+        return known[name]
     if pairs <= 0 or pairs % 20:
         raise SynthDistillError(
             f"{pairs} pairs do not make 10 folds with as many genuine as impostor pairs: a "
             "multiple of 20 was expected."
         )
-    return replace(BENCHMARKS[name], pairs=pairs)
+    return replace(known[name], pairs=pairs)

@@ -34,7 +34,7 @@ class PairDatabase(Database):
     Parameters
     ----------
     name
-        The benchmark: one of the names of ``benchmark.BENCHMARKS``.
+        The benchmark: one of the names of ``benchmark.benchmarks()``.
     directory
         The folder with the files, or the InsightFace ``.bin``; without it what
         ``bob config set`` names. Miniatures that are nowhere are drawn into the user's cache.

@@ -93,7 +93,7 @@ def _nothing_found(benchmark: Benchmark, directory: Path) -> str:
         found = "holds neither"
     return (
         f"no {benchmark.title}: {directory} {found}. Expected there: InsightFace's "
-        f"`{benchmark.bin_name}`, or the official list `{benchmark.file_name}` with the images, "
+        f"`{benchmark.bin_name}`, or the official list `{benchmark.list_name}` with the images, "
         f"either aligned to {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels or with a `{EYES_FILE}`. Name "
         f"another place by `bob config set {benchmark.key} FOLDER`."
     )
@@ -140,7 +140,7 @@ def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path) -> Open
 
 
 def _find_list(benchmark: Benchmark, directory: Path) -> Path | None:
-    return _find(directory, benchmark.file_name)
+    return _find(directory, benchmark.list_name)
 
 
 def _find(directory: Path, name: str) -> Path | None:

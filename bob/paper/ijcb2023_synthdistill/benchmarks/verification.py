@@ -28,7 +28,7 @@ class Verification:
     Parameters
     ----------
     name
-        One of the names of ``benchmark.BENCHMARKS``.
+        One of the names of ``benchmark.benchmarks()``.
     directory
         The folder, or an InsightFace ``.bin``; without it what ``bob config set`` names.
     pairs
@@ -69,7 +69,7 @@ class Verification:
         return arrange(self.opened.pairs)
 
     def locate(self) -> tuple[Path, int]:
-        """Find the folder or file: as given, as configured, or (miniatures) drawn now.
+        """Find the folder or file: as given, as configured, or as its package provides it.
 
         Returns
         -------
@@ -82,10 +82,9 @@ class Verification:
         """
         if self.directory is not None:
             return self.directory, self.benchmark.pairs
-        if self.benchmark.toyfaces:
-            from ..toyfaces.benchmarks import provide
-
-            return provide(self.benchmark, self.benchmark.pairs if self._other_pairs else None)
+        if self.benchmark.provide is not None:
+            asked = self.benchmark.pairs if self._other_pairs else None
+            return self.benchmark.provide(self.benchmark, asked)
         from ..files import require_path
 
         what = f"the benchmark {self.benchmark.title}"

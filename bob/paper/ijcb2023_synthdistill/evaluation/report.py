@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..benchmarks.benchmark import BENCHMARKS
+from ..benchmarks.benchmark import benchmarks
 from ..files import SynthDistillError
 from .provenance import TracedValue
 from .published import PublishedResult
@@ -39,7 +39,7 @@ METRIC_NOTES = {
 
 def benchmark_column(database: str) -> Column:
     """Give the column of a benchmark."""
-    return Column(database, BENCHMARKS[database].title, 100.0, 2)
+    return Column(database, benchmarks()[database].title, 100.0, 2)
 
 
 def published_rows(results: Sequence[PublishedResult], metric: str) -> list[Row]:
@@ -143,7 +143,7 @@ def _notes(
         )
     elif metric == "accuracy" and measured.traced:
         notes.append("±: population standard deviation over the 10 folds.")
-    if any(BENCHMARKS[name].toyfaces for name in databases):
+    if any(benchmarks()[name].drawn for name in databases):
         notes.append(
             "toyfaces benchmarks are drawn faces: their values compare methods with each other, "
             "and say nothing about real faces."
@@ -196,7 +196,7 @@ def draw_report(
             ("det", plots.plot_det),
             ("histogram", plots.plot_histograms),
         ):
-            figure = plot(scores, BENCHMARKS[database].title)
+            figure = plot(scores, benchmarks()[database].title)
             written += plots.save_figure(figure, folder, f"{name}-{database}")
     logs = {}
     for entry in entries:

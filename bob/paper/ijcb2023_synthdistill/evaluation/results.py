@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..benchmarks import metrics
-from ..benchmarks.benchmark import BENCHMARKS
+from ..benchmarks.accuracy import eer, tar_at_far, ten_fold_accuracy
+from ..benchmarks.benchmark import benchmarks
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
 from ..files import SynthDistillError
@@ -49,11 +49,11 @@ class Model:
         """Look at a folder: the model that it holds, None when it holds none."""
         children = [child for child in sorted(folder.iterdir()) if child.is_dir()]
         scored = [child for child in children if (child / SCORES).is_file()]
-        known = {name: folder / name / SCORES for name in BENCHMARKS if (folder / name).is_dir()}
+        known = {name: folder / name / SCORES for name in benchmarks() if (folder / name).is_dir()}
         trained = any((folder / name).is_file() for name in ("student.safetensors", "options.json"))
         if not (trained or scored):
             return None
-        strange = [child / SCORES for child in scored if child.name not in BENCHMARKS]
+        strange = [child / SCORES for child in scored if child.name not in benchmarks()]
         return cls(name or folder.resolve().name, folder, known, strange)
 
 
@@ -125,13 +125,11 @@ def measure(scores: "pd.DataFrame", metric: str) -> Quantity | None:
     """
     score, genuine = scores["score"].to_numpy(), scores["genuine"].to_numpy()
     if metric == "accuracy":
-        accuracy, deviation, _ = metrics.ten_fold_accuracy(
-            score, genuine, scores["fold"].to_numpy()
-        )
+        accuracy, deviation, _ = ten_fold_accuracy(score, genuine, scores["fold"].to_numpy())
         return Quantity(float(accuracy), float(deviation))
     if metric == "eer":
-        return Quantity(float(metrics.eer(score, genuine)))
-    rate = metrics.tar_at_far(score, genuine, float(metric.partition("@")[2]))
+        return Quantity(float(eer(score, genuine)))
+    rate = tar_at_far(score, genuine, float(metric.partition("@")[2]))
     return None if rate is None else Quantity(float(rate))
 
 

@@ -28,7 +28,7 @@ def accuracy(scores: Path, database: str, as_json: bool) -> None:
     """
     import json
 
-    from ..benchmarks.metrics import summary
+    from ..benchmarks.accuracy import summary
     from ..benchmarks.scores import read_scores
 
     benchmark = _open(database)
@@ -39,16 +39,16 @@ def accuracy(scores: Path, database: str, as_json: bool) -> None:
 
 def _open(database: str) -> "HasPairs":
     """Open a benchmark by name, quickly; or run the user's own configuration."""
-    from ..benchmarks.benchmark import BENCHMARKS
+    from ..benchmarks.benchmark import benchmarks
     from ..benchmarks.verification import Verification
     from ..files import SynthDistillError
 
-    if database in BENCHMARKS:
+    if database in benchmarks():
         return Verification(database)
     if not database.endswith(".py") or not Path(database).is_file():
         raise SynthDistillError(
-            f"there is no benchmark `{database}`. Choose one of {', '.join(BENCHMARKS)}, or name a "
-            "Python file (*.py) that defines `database`."
+            f"there is no benchmark `{database}`. Choose one of {', '.join(benchmarks())}, or name "
+            "a Python file (*.py) that defines `database`."
         )
     from clapper.config import load
 

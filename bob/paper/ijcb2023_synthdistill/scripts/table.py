@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..benchmarks.benchmark import BENCHMARKS, REAL, TOYFACES
+from ..benchmarks.benchmark import benchmarks
 from ..evaluation.tables import METRICS, Quantity
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "--database",
     "databases",
     multiple=True,
-    type=click.Choice(list(BENCHMARKS)),
+    type=click.Choice(list(benchmarks())),
     help="A benchmark to show; may be given several times.  [default: those that were evaluated]",
 )
 @click.option("-m", "--metric", type=click.Choice(METRICS), default="accuracy", show_default=True)
@@ -101,7 +101,7 @@ def table(
 
     models = find_models(folders)
     chosen = databases or _evaluated({name for model in models for name in model.scores})
-    real = any(not BENCHMARKS[name].toyfaces for name in chosen)
+    real = any(not benchmarks()[name].drawn for name in chosen)
     if published is None:
         published = real and metric == "accuracy"
     elif published and not (real and metric == "accuracy"):
@@ -168,7 +168,7 @@ def _entries(
         for path in model.strange:
             click.echo(
                 f"warning: {path} is left out: its folder is not named after a benchmark "
-                f"({', '.join(BENCHMARKS)})",
+                f"({', '.join(benchmarks())})",
                 err=True,
             )
     return entries, problems
@@ -176,5 +176,8 @@ def _entries(
 
 def _evaluated(found: set[str]) -> tuple[str, ...]:
     """Give all five of each kind of which one was evaluated; the real ones where none was."""
-    kinds = [tuple(benchmark.name for benchmark in kind) for kind in (REAL, TOYFACES)]
+    kinds = [
+        tuple(name for name, benchmark in benchmarks().items() if benchmark.drawn is drawn)
+        for drawn in (False, True)
+    ]
     return sum([kind for kind in kinds if found.intersection(kind)] or kinds[:1], ())

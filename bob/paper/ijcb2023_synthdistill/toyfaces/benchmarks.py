@@ -4,17 +4,21 @@ import functools
 import hashlib
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 
-from ..benchmarks.benchmark import REAL, TOYFACES_KEY, Benchmark
+from ..benchmarks.benchmark import REAL, Benchmark
 from ..benchmarks.pairs import FOLDS
 from ..files import SynthDistillError, read_record
 
 if TYPE_CHECKING:
     import torch
+
+TOYFACES_KEY = "bob.paper.ijcb2023_synthdistill.toyfaces"
+"""``bob config set`` key of the folder of the miniature benchmarks."""
 
 SEED = 2023
 """Seed of the miniature benchmarks that are drawn when none are configured."""
@@ -102,7 +106,7 @@ def draw(name: str, seed: int = SEED, pairs_per_fold: int = PAIRS_PER_FOLD) -> M
     pairs: list[tuple[int, int, bool, int]] = []
     identities, conditions = [], []
     for fold in range(FOLDS):
-        rng = numpy.random.default_rng([seed, [real.short_name for real in REAL].index(name), fold])
+        rng = numpy.random.default_rng([seed, [real.name for real in REAL].index(name), fold])
         people = sample_identities(persons, rng)
         first = len(photographs)
         for right, kind in enumerate(PAIR_KINDS[name]):
@@ -190,7 +194,8 @@ def provide(benchmark: Benchmark, pairs: int | None) -> tuple[Path, int]:
         for layout in LAYOUTS:
             if place(folder, layout, benchmark).exists():
                 return place(folder, layout, benchmark), per_fold * FOLDS
-    write(folder, [benchmark.short_name], ["bin"], **(settings or new_settings(SEED, per_fold)))
+    name = benchmark.name.removeprefix("toyfaces-")
+    write(folder, [name], ["bin"], **(settings or new_settings(SEED, per_fold)))
     return place(folder, "bin", benchmark), per_fold * FOLDS
 
 
@@ -225,3 +230,18 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
             "choose an empty or a new folder."
         ) from error
     return settings
+
+
+def _miniature(real: Benchmark) -> Benchmark:
+    return replace(
+        real,
+        name=f"toyfaces-{real.name}",
+        title=f"toyfaces-{real.title}",
+        pairs=FOLDS * PAIRS_PER_FOLD,
+        key=TOYFACES_KEY,
+        drawn=True,
+        provide=provide,
+    )
+
+
+LFW, CALFW, CPLFW, CFP_FP, AGEDB_30 = map(_miniature, REAL)

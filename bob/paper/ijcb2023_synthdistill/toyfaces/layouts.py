@@ -180,7 +180,8 @@ def _write_text(path: Path, lines: Sequence[str]) -> None:
 
 def place(folder: Path, layout: str, benchmark: Benchmark) -> Path:
     """Say where a benchmark lies in a folder of miniatures: a file, or a folder of its own."""
-    return folder / layout / (benchmark.bin_name if layout == "bin" else benchmark.short_name)
+    name = benchmark.name.removeprefix("toyfaces-")
+    return folder / layout / (benchmark.bin_name if layout == "bin" else name)
 
 
 def write(
@@ -231,7 +232,7 @@ def write(
             text = json.dumps({**settings, "version": version()}, indent=2)
             temporary.write_text(text + "\n", encoding="utf-8")
     written: list[Path] = []
-    real = {benchmark.short_name: benchmark for benchmark in REAL}
+    real = {benchmark.name: benchmark for benchmark in REAL}
     for name, miniature in miniatures.items():
         places = {layout: place(folder, layout, real[name]) for layout in layouts}
         new = [layout for layout, path in places.items() if not path.exists()]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from bob.paper.ijcb2023_synthdistill.benchmarks import metrics
+from bob.paper.ijcb2023_synthdistill.benchmarks import accuracy
 
 
 def field_accuracy(distance, genuine, fold):
@@ -68,7 +68,7 @@ def test_accuracy_from_raw_embeddings(kind, seed):
     a = left / numpy.linalg.norm(left, axis=1, keepdims=True)
     b = right / numpy.linalg.norm(right, axis=1, keepdims=True)
     expected = field_accuracy(((a - b) ** 2).sum(axis=1), genuine, fold)
-    assert metrics.ten_fold_accuracy(scores, genuine, fold) == expected
+    assert accuracy.ten_fold_accuracy(scores, genuine, fold) == expected
     if kind == "perfect":
         assert expected[0] == 1.0
 
@@ -81,7 +81,7 @@ def test_accuracy_on_the_thresholds(seed, different, count):
     genuine, _ = labels(count, rng)
     fold = rng.permutation(numpy.arange(count) % 10)
     distance = rng.choice(numpy.arange(0, 4, 0.01), different)[rng.integers(0, different, count)]
-    ours = metrics.ten_fold_accuracy(-distance / 2, genuine, fold)
+    ours = accuracy.ten_fold_accuracy(-distance / 2, genuine, fold)
     assert ours == field_accuracy(distance, genuine, fold)
 
 
@@ -90,14 +90,14 @@ def test_accuracy_by_hand():
     genuine = numpy.tile([True, False], 10)
     distance = numpy.tile([0.5, 1.5], 10)
     distance[0] = 0.8
-    result = metrics.ten_fold_accuracy(-distance / 2, genuine, numpy.arange(20) // 2)
+    result = accuracy.ten_fold_accuracy(-distance / 2, genuine, numpy.arange(20) // 2)
     assert result.per_fold == [0.5] + [1.0] * 9
     assert result.accuracy == pytest.approx(0.95)
     assert result.std == pytest.approx(0.15)
 
 
 def test_rounding_makes_no_distance_negative():
-    assert metrics.distances([1e-16, 0.0, -2.0]).tolist() == [0.0, 0.0, 4.0]
+    assert accuracy.distances([1e-16, 0.0, -2.0]).tolist() == [0.0, 0.0, 4.0]
 
 
 finite = st.floats(-2, 0).map(lambda value: round(value, 2))
@@ -112,7 +112,7 @@ def test_eer_by_brute_force(own, others):
         accepted = sum(score >= threshold for score in others) / len(others)
         candidates.append((abs(accepted - rejected), (accepted + rejected) / 2))
     nearest = min(difference for difference, _ in candidates)
-    found = metrics.eer(own + others, [True] * len(own) + [False] * len(others))
+    found = accuracy.eer(own + others, [True] * len(own) + [False] * len(others))
     assert any(
         rate == pytest.approx(found)
         for difference, rate in candidates
@@ -127,7 +127,7 @@ def test_eer_by_brute_force(own, others):
     st.sampled_from([1.0, 0.5, 0.1, 0.01]),
 )
 def test_tar_at_far_by_brute_force(own, others, far):
-    found = metrics.tar_at_far(own + others, [True] * len(own) + [False] * len(others), far)
+    found = accuracy.tar_at_far(own + others, [True] * len(own) + [False] * len(others), far)
     if len(others) * far < 1:
         assert found is None
         return
@@ -143,22 +143,22 @@ def test_tar_at_far_by_brute_force(own, others, far):
 )
 def test_tar_needs_impostors(impostors, far, there):
     scores = numpy.append(-numpy.arange(impostors) / impostors, [1.0])
-    found = metrics.tar_at_far(scores, numpy.arange(impostors + 1) == impostors, far)
+    found = accuracy.tar_at_far(scores, numpy.arange(impostors + 1) == impostors, far)
     assert found == (1.0 if there else None)
 
 
 def test_eer_extremes():
     genuine = [True] * 5 + [False] * 5
-    assert metrics.eer([-0.1] * 5 + [-0.9] * 5, genuine) == 0.0
-    assert metrics.eer([-0.9] * 5 + [-0.1] * 5, genuine) == 1.0
-    assert metrics.eer([-0.5] * 10, genuine) == 0.5
+    assert accuracy.eer([-0.1] * 5 + [-0.9] * 5, genuine) == 0.0
+    assert accuracy.eer([-0.9] * 5 + [-0.1] * 5, genuine) == 1.0
+    assert accuracy.eer([-0.5] * 10, genuine) == 0.5
 
 
 def test_summary():
     rng = numpy.random.default_rng(0)
     genuine, fold = labels(600, rng)
     scores = numpy.where(genuine, -0.3, -0.9) + rng.normal(0, 0.05, 600)
-    result = metrics.summary(pandas.DataFrame({"genuine": genuine, "fold": fold, "score": scores}))
+    result = accuracy.summary(pandas.DataFrame({"genuine": genuine, "fold": fold, "score": scores}))
     assert result["accuracy"] == 1.0
     assert result["accuracy_std"] == 0.0
     assert len(result["accuracy_per_fold"]) == 10
