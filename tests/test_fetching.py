@@ -1,82 +1,69 @@
+"""What the tables need: whether it is here, and how it comes here, from a server of one file."""
+
+import dataclasses
 import hashlib
 import http.server
 import io
+import json
+import os
+import pickle
 import tarfile
 import threading
+from pathlib import Path
 
 import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
 
-from bob.paper.ijcb2023_synthdistill import downloading
-from bob.paper.ijcb2023_synthdistill.downloading import check_sum, download
-from bob.paper.ijcb2023_synthdistill.fetching import SOURCES, Source, default_folder, fetch
-from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
+from bob.paper.ijcb2023_synthdistill import fetching
+from bob.paper.ijcb2023_synthdistill.files import (
+    GENERATOR,
+    STUDENT,
+    TEACHER,
+    SynthDistillError,
+    configure_path,
+    configured_path,
+)
+from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
+from bob.paper.ijcb2023_synthdistill.recognition.teacher import save_teacher
+from bob.paper.ijcb2023_synthdistill.scripts.fetch import fetch
 
-CONTENT = bytes(range(256)) * 4096 + b"end"
-MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
+BENCHMARKS = ["lfw", "calfw", "cplfw", "cfp-fp", "agedb-30"]
+CONTENT = bytes(range(256)) * 4096
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """Give the test a configuration and a folder for weights of its own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "bob.paper.ijcb2023_synthdistill"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serve one file, with the faults that a test asks for."""
-
-    daemon_threads = True
-
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content = CONTENT
-        self.etag = '"version-1"'
-        self.ranges = True
-        self.cuts = []  # after how many bytes to end the next answers
-        self.states = []  # of the next answers
-        self.kind = "application/octet-stream"
-        self.length = True
-        self.asked = []  # Range of each request
-        self.shift = 0
-
-    @property
-    def address(self):
-        return f"http://127.0.0.1:{self.server_port}/file.bin"
+        self.content, self.cut, self.state, self.requests = CONTENT, None, 200, 0
+        self.address = f"http://127.0.0.1:{self.server_port}/file.bin"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        server = self.server
-        asked = self.headers.get("Range")
-        server.asked.append(asked)
-        if server.states:
-            state = server.states.pop(0)
-            if state != 200:
-                self.send_error(state)
-                return
-        start = 0
-        if asked and server.ranges and self.headers.get("If-Range") in (None, server.etag):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-            if start >= len(server.content):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(server.content)}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            start += server.shift
-            self.send_response(206)
-            end = len(server.content) - 1
-            self.send_header("Content-Range", f"bytes {start}-{end}/{len(server.content)}")
-        else:
-            self.send_response(200)
-        rest = server.content[start:]
-        self.send_header("Content-Type", server.kind)
-        if server.length:
-            self.send_header("Content-Length", str(len(rest)))
-        if server.etag:
-            self.send_header("ETag", server.etag)
+        self.server.requests += 1
+        self.send_response(self.server.state)
+        self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
-        self.wfile.write(rest[: server.cuts.pop(0)] if server.cuts else rest)
+        self.wfile.write(self.server.content[: self.server.cut])
 
     def log_message(self, *_):
         pass
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -86,275 +73,222 @@ def server():
     thread.join()
 
 
-@pytest.fixture
-def target(tmp_path):
-    return tmp_path / "weights" / "file.bin"
-
-
-def get(server, target, checksum=MD5, **options):
-    download(server.address, target, checksum, sleep=lambda _: None, **options)
-
-
-def leftovers(target):
-    return sorted(p.name for p in target.parent.iterdir() if p != target)
-
-
-def test_whole_file(server, target, capsys):
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-    assert leftovers(target) == []
-    assert server.asked == [None]
-    assert capsys.readouterr() == ("", "")  # no progress bar when not on a terminal
-
-
-def test_interrupted_then_resumed_in_the_same_run(server, target):
-    server.cuts = [300_000, 0, 200_000]
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=300000-", "bytes=300000-", "bytes=500000-"]
-    assert leftovers(target) == []
-
-
-def test_interrupted_then_resumed_by_the_next_run(server, target):
-    server.cuts = [300_000]
-    with pytest.raises(
-        SynthDistillError, match=r"300,000 bytes are kept in .*file\.bin\.part\. Run"
-    ):
-        get(server, target, attempts=1)
-    assert not target.exists()
-    get(server, target)
-    assert server.asked[-1] == "bytes=300000-"
-    assert target.read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("checksum", [MD5, None])
-def test_server_that_ignores_range_sends_all_again(server, target, checksum):
-    server.ranges = False
-    server.cuts = [300_000]
-    get(server, target, checksum)
-    assert target.read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=300000-"]
-
-
-def test_parts_of_different_versions_are_never_joined(server, target):
-    server.cuts = [300_000]
-    with pytest.raises(SynthDistillError, match="are kept"):
-        get(server, target, None, attempts=1)
-    server.content = CONTENT[::-1]
-    server.etag = '"version-2"'
-    get(server, target, None)
-    assert target.read_bytes() == CONTENT[::-1]
-
-
-def test_without_version_and_checksum_nothing_is_continued(server, target):
-    server.etag = None
-    server.cuts = [300_000]
-    get(server, target, None)
-    assert server.asked == [None, None]
-    assert target.read_bytes() == CONTENT
-
-
-def test_wrong_part_is_found_by_the_checksum_and_replaced(server, target):
-    target.parent.mkdir()
-    target.with_name("file.bin.part").write_bytes(b"x" * 300_000)
-    get(server, target)
-    assert server.asked == ["bytes=300000-", None]
-    assert target.read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("content", [CONTENT, CONTENT + b"and more"])
-def test_part_that_is_whole_or_too_long(server, target, content):
-    target.parent.mkdir()
-    target.with_name("file.bin.part").write_bytes(content)
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-
-
-def test_server_that_continues_elsewhere_is_not_believed(server, target):
-    server.cuts = [300_000]
-    server.shift = 5
-    get(server, target)
-    assert server.asked == [None, "bytes=300000-", None]
-    assert target.read_bytes() == CONTENT
-
-
-def test_wrong_checksum_leaves_nothing(server, target):
-    server.content = CONTENT[:-1]
-    with pytest.raises(SynthDistillError, match=r"file\.bin is damaged .* md5 is .* was expected"):
-        get(server, target)
-    assert list(target.parent.iterdir()) == []
-
-
-def test_truncated_without_length_is_found_by_the_checksum(server, target):
-    server.length = False
-    server.cuts = [300_000]
-    with pytest.raises(SynthDistillError, match="is damaged"):
-        get(server, target)
-    get(server, target)
-    assert target.read_bytes() == CONTENT
-
-
-def test_old_file_stays_until_the_new_one_is_whole(server, target):
-    target.parent.mkdir()
-    target.write_bytes(b"old")
-    server.cuts = [10]
-    with pytest.raises(SynthDistillError, match="are kept"):
-        get(server, target, attempts=1)
-    assert target.read_bytes() == b"old"
-
-
-@pytest.mark.parametrize("state", [404, 403, 401, 410])
-def test_refusal_is_final(server, target, state):
-    server.states = [state] * 9
-    with pytest.raises(SynthDistillError, match=rf"answered {state} .*--address"):
-        get(server, target)
-    assert server.asked == [None]
-
-
-def test_passing_fault_of_the_server_is_waited_for(server, target):
-    pauses = []
-    server.states = [503, 500, 429]
-    download(server.address, target, MD5, sleep=pauses.append, pause=2)
-    assert pauses == [2, 4, 8]
-    assert target.read_bytes() == CONTENT
-
-
-def test_server_that_never_recovers_is_given_up(server, target):
-    server.states = [503] * 99
-    with pytest.raises(SynthDistillError, match="3 times in a row"):
-        get(server, target, attempts=3)
-    assert len(server.asked) == 3
-
-
-def test_nobody_there_is_said(server, target):
-    address = server.address
-    server.server_close()
-    with pytest.raises(SynthDistillError, match=r"cannot download http://127.*2 times in a row"):
-        download(address, target, attempts=2, sleep=lambda _: None, timeout=1)
-
-
-def test_web_page_is_not_taken_for_the_file(server, target):
-    server.kind = "text/html; charset=utf-8"
-    with pytest.raises(SynthDistillError, match="a web page instead of the file"):
-        get(server, target)
-    assert not target.exists()
-
-
-def test_other_schemes_are_refused(target):
-    with pytest.raises(SynthDistillError, match="expected an http or https address"):
-        download("file:///etc/passwd", target)
-
-
-def test_full_disk_is_said_and_what_came_is_kept(server, target, monkeypatch):
-    target.parent.mkdir()
-    target.with_name("file.bin.part").symlink_to("/dev/full")
-    monkeypatch.setattr(downloading._Part, "restart", lambda self, version: None)
-    with pytest.raises(SynthDistillError, match=r"No space left on device.*make room"):
-        get(server, target)
-
-
-def test_folder_that_cannot_be_made_is_said(server, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(SynthDistillError, match="cannot make the folder"):
-        get(server, tmp_path / "file" / "x.bin")
-
-
-def test_check_sum(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(b"abc")
-    check_sum(path, None)
-    check_sum(path, "md5:900150983cd24fb0d6963f7d28e17f72")
-    check_sum(path, f"sha256:{hashlib.sha256(b'abc').hexdigest()}")
-    with pytest.raises(SynthDistillError, match="00 was expected"):
-        check_sum(path, "md5:00")
+def need_of(server, content, member=None):
+    server.content = content
+    md5 = hashlib.md5(content).hexdigest()
+    need = fetching.Need("x", "key", "", "", lambda p: ("right", p.read_bytes()[:7].decode()))
+    return dataclasses.replace(need, address=server.address, md5=md5, member=member, page="PAGE")
 
 
 def archive_of(members):
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as file:
         for name, content in members.items():
-            member = tarfile.TarInfo(name)
+            info = tarfile.TarInfo(name)
             if content is None:
-                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            else:
-                member.size = len(content)
-            file.addfile(member, io.BytesIO(content or b""))
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            info.size = len(content or b"")
+            file.addfile(info, io.BytesIO(content or b""))
     return stream.getvalue()
 
 
-def source_of(server, content, member=None):
-    server.content = content
-    checksum = f"md5:{hashlib.md5(content).hexdigest()}"
-    return Source("x", "the x", "file.bin", server.address, "page", "key", checksum, member)
-
-
-def test_fetch_takes_only_the_member(server, tmp_path):
-    content = archive_of({"../evil.py": b"x", "/tmp/evil.py": b"x", "./t/w.pth": b"weights"})
-    source = source_of(server, content, "w.pth")
-    assert fetch(source, tmp_path / "in") == tmp_path / "in" / "w.pth"
-    assert (tmp_path / "in" / "w.pth").read_bytes() == b"weights"
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file.bin", "in", "w.pth"]
-
-
-def test_fetch_skips_what_is_there(server, tmp_path):
-    source = source_of(server, archive_of({"w.pth": b"weights"}), "w.pth")
-    fetch(source, tmp_path)
-    fetch(source, tmp_path)
-    (tmp_path / "w.pth").unlink()
-    fetch(source, tmp_path)  # from the archive
-    assert len(server.asked) == 1
-    (tmp_path / "w.pth").write_bytes(b"other")
-    fetch(source, tmp_path, force=True)
-    assert len(server.asked) == 2
-    assert (tmp_path / "w.pth").read_bytes() == b"weights"
-
-
-def test_fetch_checks_what_is_there(server, tmp_path):
-    source = source_of(server, CONTENT)
-    (tmp_path / "file.bin").write_bytes(b"other")
-    with pytest.raises(SynthDistillError, match="--force replaces what is there"):
-        fetch(source, tmp_path)
-    assert (tmp_path / "file.bin").read_bytes() == b"other"
-
-
-def test_fetch_from_another_address(server, tmp_path):
-    source = source_of(server, CONTENT)
-    elsewhere = Source("x", "the x", "file.bin", "http://127.0.0.1:9/", "p", "k", source.checksum)
-    assert fetch(elsewhere, tmp_path, address=server.address).read_bytes() == CONTENT
+def test_a_file_comes_whole_and_once(server, tmp_path, capsys):
+    need = need_of(server, b"weights")
+    for _ in range(2):
+        assert fetching.fetch(need, tmp_path / "new") == (tmp_path / "new" / "file.bin", "weights")
+    assert server.requests == 1
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.bin"]
+    # no progress bar where there is no terminal
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"\x1f\x8bnot", archive_of({"w.pth": b"w" * 9999})[:-30]],
-    ids=["no archive", "cut archive"],  # an archive holds the time: its bytes name no test
+    ("change", "words"),
+    [
+        ({"content": CONTENT[::-1]}, "a damaged or another file: MD5"),
+        ({"cut": 1000}, "cannot download"),
+        ({"state": 404}, "cannot download .*404"),
+        ({"address": "http://127.0.0.1:9/file.bin"}, "cannot download"),
+        ({"address": "ftp://127.0.0.1/file.bin"}, "cannot download"),
+    ],
 )
-def test_damaged_archive_is_said(server, tmp_path, content):
-    with pytest.raises(SynthDistillError, match="is damaged"):
-        fetch(source_of(server, content, "w.pth"), tmp_path)
-    assert not (tmp_path / "w.pth").exists()
+def test_what_goes_wrong_leaves_what_was_there(server, tmp_path, change, words):
+    need = need_of(server, CONTENT)
+    (tmp_path / "file.bin").write_bytes(b"old")
+    for name, value in change.items():
+        setattr(server, name, value)
+    with pytest.raises(SynthDistillError, match=rf"(?s){words}.*By hand: open PAGE"):
+        fetching.fetch(need, tmp_path, server.address, force=True)
+    assert (tmp_path / "file.bin").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+    # a wrong file is not asked for again and again
+    assert server.requests <= 1
+
+
+def test_a_folder_that_cannot_be_made_is_told(server, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SynthDistillError, match="cannot write"):
+        fetching.fetch(need_of(server, CONTENT), tmp_path / "file")
+
+
+def test_only_the_wanted_file_leaves_an_archive(server, tmp_path):
+    members = {"../evil.py": b"x", "/tmp/evil.py": b"x", "./t/w.pth": b"weights"}
+    need = need_of(server, archive_of(members), "w.pth")
+    folder = tmp_path / "in"
+    assert fetching.fetch(need, folder) == (folder / "w.pth", "weights")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file.bin", "in", "w.pth"]
+    (folder / "w.pth").write_bytes(b"other")
+    assert fetching.fetch(need, folder, force=True)[1] == "weights"
+    assert server.requests == 2
+    # from the archive, as long as it is the right one
+    (folder / "w.pth").unlink()
+    fetching.fetch(need, folder)
+    assert server.requests == 2
+    (folder / "w.pth").unlink()
+    (folder / "file.bin").write_bytes(b"half")
+    fetching.fetch(need, folder)
+    assert server.requests == 3
 
 
 @pytest.mark.parametrize("members", [{"other.pth": b"x"}, {"w.pth": None}])
-def test_archive_without_the_file_is_said(server, tmp_path, members):
+def test_an_archive_without_the_file_is_told(server, tmp_path, members):
     with pytest.raises(SynthDistillError, match=r"has no w\.pth"):
-        fetch(source_of(server, archive_of(members), "w.pth"), tmp_path)
+        fetching.fetch(need_of(server, archive_of(members), "w.pth"), tmp_path)
     assert not (tmp_path / "w.pth").exists()
 
 
-def test_sources_are_what_is_known_of_them():
-    teacher, generator = SOURCES["teacher"], SOURCES["generator"]
-    assert teacher.checksum == "md5:3976c0a539811d888ef5b6217e5de425"
-    assert teacher.wanted == "iresnet100-73e07ba7.pth"
-    assert generator.wanted == "stylegan2-ffhq-256x256.pkl"
-    assert generator.checksum is None
-    for source in SOURCES.values():
-        assert source.address.startswith("https://")
-        assert source.address.endswith(f"/{source.file_name}")
+def test_the_addresses_are_those_that_are_known():
+    needs = fetching.needs()
+    assert needs["teacher"].address.endswith("/master/pytorch/iresnet-91a5de61.tar.gz")
+    assert needs["teacher"].md5 == "3976c0a539811d888ef5b6217e5de425"
+    assert needs["teacher"].member == "iresnet100-73e07ba7.pth"
+    assert needs["generator"].address.endswith("/stylegan2-ffhq-256x256.pkl")
 
 
-def test_default_folder_is_the_users_data_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "bob.paper.ijcb2023_synthdistill"
+def test_the_generator_is_fetched_loaded_and_configured(server, data, micro_generator):
+    server.content = micro_generator.read_bytes()
+    arguments = ["generator", "--address", server.address]
+    result = CliRunner().invoke(fetch, arguments)
+    assert result.exit_code == 0, result.output
+    path = data / "stylegan2-ffhq-256x256.pkl"
+    assert "32 px" in result.stdout
+    assert f"bob config set {GENERATOR} {path}" in result.stdout
+    assert configured_path(GENERATOR) is None
+    assert CliRunner().invoke(fetch, [*arguments, "--configure"]).exit_code == 0
+    assert configured_path(GENERATOR) == path
+    assert server.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"<html>Log in", "web page"), (b"\x80\x04 nothing", "another file")]
+)
+def test_a_generator_that_is_none_is_not_kept(server, data, content, words):
+    server.content = content
+    result = CliRunner().invoke(fetch, ["generator", "--address", server.address])
+    assert result.exit_code == 1
+    assert words in result.output
+    assert ".tmp" not in result.output
+    for step in ("catalog.ngc.nvidia.com", str(data), f"bob config set {GENERATOR} PATH"):
+        assert step in result.output
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--json"], ["--address", "http://x", "--check"], ["imagenet", "--address", "http://x"]],
+)
+def test_options_that_do_not_go_together(arguments):
+    assert CliRunner().invoke(fetch, arguments).exit_code == 2
+
+
+def look():
+    return {item["name"]: item for item in fetching.take_stock()}
+
+
+def test_nothing_is_set():
+    items = look()
+    assert list(items) == ["generator", "teacher", "imagenet", "student", *BENCHMARKS]
+    for name in ("generator", "teacher", "student", *BENCHMARKS):
+        assert items[name]["state"] == "not set"
+        assert items[name]["key"] in items[name]["command"]
+    assert items["cfp-fp"]["command"].startswith("bob config set bob.bio.face.cfp_fp.directory ")
+    assert not fetching.is_complete(list(items.values()))
+
+
+def test_weights_are_loaded(tmp_path, micro_generator):
+    torch.manual_seed(0)
+    save_teacher(tmp_path / "t.safetensors", IResNet((1, 1, 1, 1), (4, 4, 4, 4), 8), {})
+    save_student(tmp_path / "s.safetensors", create_student("tinyfar-c", "random"))
+    configure_path(GENERATOR, micro_generator)
+    configure_path(TEACHER, tmp_path / "t.safetensors")
+    configure_path(STUDENT, tmp_path / "s.safetensors")
+    items = look()
+    assert (items["generator"]["state"], items["teacher"]["state"]) == ("other", "other")
+    assert "32 px" in items["generator"]["message"]
+    assert "8 elements" in items["teacher"]["message"]
+    assert items["student"]["state"] == "right"
+    assert items["student"]["message"] == "tinyfar-c, 1.8 M parameters"
+    assert items["student"]["command"] is None
+
+    (tmp_path / "t.safetensors").write_bytes(b"\x80\x02cposix\nsystem\n")
+    (tmp_path / "s.safetensors").unlink()
+    configure_path(GENERATOR, tmp_path / "t.safetensors")
+    items = look()
+    states = [items[n]["state"] for n in ("generator", "teacher", "student")]
+    assert states == ["wrong", "wrong", "missing"]
+    assert "synthdistill-fetch teacher" in items["teacher"]["command"]
+
+
+def test_benchmarks_are_counted(tmp_path):
+    image = io.BytesIO()
+    Image.new("RGB", (112, 112), (90, 120, 150)).save(image, "JPEG")
+    genuine = [k // 300 % 2 == 0 for k in range(6000)]
+    content = pickle.dumps(([image.getvalue()] * 12000, genuine), protocol=4)
+    for name in ("lfw", "cfp_fp"):
+        (tmp_path / f"{name}.bin").write_bytes(content)
+        configure_path(f"bob.bio.face.{name}.directory", tmp_path)
+    configure_path("bob.bio.face.calfw.directory", tmp_path)
+    configure_path("bob.bio.face.cplfw.directory", tmp_path / "nothing")
+    items = look()
+    assert items["lfw"]["state"] == "right"
+    assert items["lfw"]["message"].startswith("6,000 pairs: ")
+    # 7000 are official
+    assert items["cfp-fp"]["state"] == "wrong"
+    assert items["calfw"]["state"] == "wrong"
+    assert items["cplfw"]["state"] == "missing"
+
+
+def test_complete_means_that_required_and_set_things_are_right():
+    right = {"state": "right", "required": True}
+    assert fetching.is_complete([right, {"state": "not set", "required": False}])
+    for bad in (
+        {"state": "not set", "required": True},
+        {"state": "wrong", "required": False},
+        {"state": "other", "required": True},
+    ):
+        assert not fetching.is_complete([right, bad])
+
+
+def test_check_prints_and_its_status_tells(monkeypatch):
+    result = CliRunner().invoke(fetch, ["--check"])
+    assert result.exit_code == 1
+    assert "mended by   synthdistill-fetch generator --configure" in result.output
+    assert "the column AgeDB-30 of tables 1 to 5" in result.output
+    result = CliRunner().invoke(fetch, ["--check", "--json"])
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["complete"] is False
+    keys = ["name", "state", "message", "needed_for", "required", "key", "path", "command"]
+    assert list(found["items"][0]) == keys
+
+    item = {**found["items"][0], "state": "right", "command": None}
+    monkeypatch.setattr(fetching, "take_stock", lambda images: iter([item]))
+    result = CliRunner().invoke(fetch, ["--check"])
+    assert result.exit_code == 0
+    assert "All is in place" in result.output
+
+
+def test_the_default_folder_is_the_user_s_data_folder(data, monkeypatch):
+    assert fetching.default_folder() == data
     monkeypatch.delenv("XDG_DATA_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_folder().parent == tmp_path / ".local" / "share"
+    assert fetching.default_folder().parent == Path(os.environ["HOME"]) / ".local" / "share"

@@ -1,81 +1,217 @@
-"""The weights that have a public address, and how to get them."""
+"""What the paper's tables need: what it is, where it is from, and whether it is here."""
 
 import os
+import shutil
+import sys
 import tarfile
-import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .downloading import check_sum, download
-from .files import GENERATOR, TEACHER, SynthDistillError, atomic_write
+from .files import GENERATOR, STUDENT, TEACHER, SynthDistillError, atomic_write, configured_path
+
+RIGHT, UNSET, MISSING, WRONG, OTHER = "right", "not set", "missing", "wrong", "other"
+"""States: in place; key not set; nothing at its path; not usable; usable, but not the paper's."""
+
+_BOB = "https://www.idiap.ch/software/bob/data/bob/bob.bio.face/master/pytorch/"
+_NVIDIA = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file with weights and where it can be had.
+class Need:
+    """A thing that the tables need, and what to do without it.
 
-    Parameters
-    ----------
-    name
-        As the command takes it.
-    title
-        As messages say it.
-    file_name
-        The file at the address.
-    address
-        Its direct address.
-    page
-        The page about it, for people.
-    key
-        ``bob config set`` key that has to point to it.
-    checksum
-        ``ALGORITHM:HEXADECIMAL``, or None if it is not known.
-    member
-        If the file is an archive: the name of the file in it that is needed.
+    ``look`` gives the state and a description of what is at its path, or refuses it in words.
+    ``member`` is the wanted file of an archive at ``address``.
     """
 
     name: str
-    title: str
-    file_name: str
-    address: str
-    page: str
-    key: str
-    checksum: str | None = None
+    key: str | None
+    needed_for: str
+    command: str
+    look: Callable[[Path], tuple[str, str]]
+    required: bool = True
+    page: str = ""
+    address: str = ""
+    md5: str | None = None
     member: str | None = None
 
-    @property
-    def wanted(self) -> str:
-        """Name of the file that the key points to in the end."""
-        return self.member or self.file_name
 
+def needs(images: bool = False) -> dict[str, Need]:
+    """List all that the tables need; ``images``: look at each image, too, which takes minutes."""
+    from .benchmarks.benchmark import REAL
 
-SOURCES = {
-    source.name: source
-    for source in (
-        Source(
-            name="teacher",
-            title="the teacher (ArcFace iresnet100, from Bob's data server)",
-            file_name="iresnet-91a5de61.tar.gz",
-            address="https://www.idiap.ch/software/bob/data/bob/bob.bio.face/master/pytorch/"
-            "iresnet-91a5de61.tar.gz",
-            page="https://www.idiap.ch/software/bob/data/bob/bob.bio.face/master/pytorch/",
-            key=TEACHER,
-            checksum="md5:3976c0a539811d888ef5b6217e5de425",
+    table = [
+        Need(
+            "generator",
+            GENERATOR,
+            "training: every student of tables 1 to 5",
+            f"synthdistill-fetch generator --configure (or bob config set {GENERATOR} FILE)",
+            look_at_generator,
+            page="https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/stylegan2/files",
+            # no checksum is published: it is loaded instead
+            address=f"{_NVIDIA}stylegan2-ffhq-256x256.pkl",
+        ),
+        Need(
+            "teacher",
+            TEACHER,
+            "training: every student of tables 1 to 5, and the teacher's own row",
+            f"synthdistill-fetch teacher --configure (or bob config set {TEACHER} FILE)",
+            look_at_teacher,
+            page=_BOB,
+            address=f"{_BOB}iresnet-91a5de61.tar.gz",
+            md5="3976c0a539811d888ef5b6217e5de425",
             member="iresnet100-73e07ba7.pth",
         ),
-        Source(
-            name="generator",
-            title="the generator (StyleGAN2 FFHQ 256x256, from NVIDIA's catalogue)",
-            file_name="stylegan2-ffhq-256x256.pkl",
-            address="https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/"
-            "files/stylegan2-ffhq-256x256.pkl",
-            page="https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/stylegan2/files",
-            key=GENERATOR,
+        Need(
+            "imagenet",
+            None,
+            "the start of every student but `random`, on machines without a connection",
+            "synthdistill-fetch imagenet",
+            look_at_imagenet,
+            required=False,
         ),
-    )
-}
-"""What can be fetched. The generator's checksum is not published where we could read it."""
+        Need(
+            "student",
+            STUDENT,
+            "`-p synthdistill-student` only: the tables' students are found in their run folders",
+            f"synthdistill-train tinyfar-a -o FOLDER, then bob config set {STUDENT} "
+            "FOLDER/student.safetensors",
+            look_at_student,
+            required=False,
+        ),
+    ]
+    for real in REAL:
+        place = f"the one with {real.bin_name}, or with the images and {real.list_name}"
+        table.append(
+            Need(
+                real.name,
+                real.key,
+                f"the column {real.title} of tables 1 to 5",
+                f"bob config set {real.key} FOLDER, {place}",
+                partial(look_at_benchmark, real.name, images),
+            )
+        )
+    return {need.name: need for need in table}
+
+
+def take_stock(images: bool = False) -> Iterator[dict[str, Any]]:
+    """Look at everything, one after the other; nothing is downloaded.
+
+    Yields
+    ------
+        ``name``, ``state``, ``message``, ``needed_for``, ``required``, ``key``, ``path`` and
+        ``command`` (what mends it; None if nothing has to be) of each thing.
+    """
+    for need in needs(images).values():
+        path = configured_path(need.key) if need.key else Path()
+        if path is None:
+            state, message = UNSET, f"{need.key} is not set"
+        elif not path.exists():
+            state, message = MISSING, f"there is nothing at {path}"
+        else:
+            try:
+                state, message = need.look(path)
+            except SynthDistillError as error:
+                state, message = WRONG, error.message
+        yield {
+            "name": need.name,
+            "state": state,
+            "message": message,
+            "needed_for": need.needed_for,
+            "required": need.required,
+            "key": need.key,
+            "path": str(path) if need.key and path else None,
+            "command": None if state == RIGHT else need.command,
+        }
+
+
+def is_complete(items: list[dict[str, Any]]) -> bool:
+    """Tell whether all that is required, and all that is set, is right."""
+    return all(i["state"] == RIGHT or (not i["required"] and i["state"] == UNSET) for i in items)
+
+
+def fetch(
+    need: Need, folder: Path, address: str | None = None, force: bool = False
+) -> tuple[Path, str]:
+    """Download the file of a need, unless it is there, and look at it.
+
+    With ``force`` also if it is there; the old one stays until the new one is whole. ``address``
+    is another one of the same file.
+
+    Returns
+    -------
+        The path that the need's key has to point to, and what is there.
+    """
+    file = folder / need.address.rpartition("/")[2]
+    wanted = folder / need.member if need.member else file
+    try:
+        if force or not wanted.exists():
+            if force or not file.exists() or (need.md5 and _md5(file) != need.md5):
+                _download(address or need.address, file, need)
+            if need.member:
+                _extract(file, need.member, wanted)
+        return wanted, need.look(wanted)[1]
+    except SynthDistillError as error:
+        raise SynthDistillError(
+            f"{error.message}\n\nBy hand: open {need.page}, download {file.name} into {folder}, "
+            f"and run the same command again, or `bob config set {need.key} PATH`."
+        ) from error
+
+
+def _download(address: str, path: Path, need: Need) -> None:
+    """Download a file once. What is not what it should be never gets its name."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
+    with atomic_write(path) as temporary:
+        temporary.unlink()
+        known = need.md5 and f"md5:{need.md5}"
+        try:
+            pooch.retrieve(address, known, temporary.name, temporary.parent, downloader=downloader)
+        except requests.RequestException as error:
+            raise SynthDistillError(
+                f"cannot download {address}: {error}. Run the same command again, or give another "
+                "--address."
+            ) from error
+        except ValueError as error:
+            raise SynthDistillError(
+                f"{address} gives a damaged or another file: {str(error).partition(' Deleted')[0]}"
+            ) from error
+        with temporary.open("rb") as stream:
+            if stream.read(1) == b"<":
+                raise SynthDistillError(
+                    f"{address} gives a web page instead of the file: it wants a log-in, or the "
+                    "file has moved."
+                )
+        if need.md5 is None:
+            try:
+                need.look(temporary)
+            except SynthDistillError as error:
+                reason = error.message.replace(str(temporary), "what came")
+                raise SynthDistillError(f"{address} gives another file: {reason}") from error
+
+
+def _md5(path: Path) -> str:
+    import pooch
+
+    return pooch.file_hash(str(path), alg="md5")
+
+
+def _extract(archive: Path, member: str, path: Path) -> None:
+    """Take one regular file out of an archive, by its base name, whatever folder it is in."""
+    with tarfile.open(archive) as opened:
+        for info in opened:
+            stream = opened.extractfile(info) if info.isfile() else None
+            if stream is not None and Path(info.name).name == member:
+                with atomic_write(path) as temporary, temporary.open("wb") as target:
+                    shutil.copyfileobj(stream, target)
+                return
+    raise SynthDistillError(f"the archive {archive} has no {member}.")
 
 
 def default_folder() -> Path:
@@ -84,79 +220,58 @@ def default_folder() -> Path:
     return Path(home).expanduser() / "bob.paper.ijcb2023_synthdistill"
 
 
-def fetch(
-    source: Source, folder: Path, address: str | None = None, force: bool = False, **options: Any
-) -> Path:
-    """Download a source unless it is there already, and take the wanted file out of an archive.
+def look_at_generator(path: Path) -> tuple[str, str]:
+    """Load a generator."""
+    from .generators import load_generator
 
-    Parameters
-    ----------
-    source
-        One of :py:data:`SOURCES`.
-    folder
-        Where to put it.
-    address
-        Another address of the same file.
-    force
-        Whether to replace what is there.
-    options
-        For :py:func:`download`.
-
-    Returns
-    -------
-        The file that the source's key has to point to.
-
-    Raises
-    ------
-    SynthDistillError
-        It cannot be had, or is not what it should be.
-    """
-    wanted, file = folder / source.wanted, folder / source.file_name
-    if wanted.exists() and not force:
-        if wanted == file:
-            check_sum(file, source.checksum)
-        return wanted
-    if file.exists() and not force:
-        check_sum(file, source.checksum)
-    else:
-        download(address or source.address, file, source.checksum, **options)
-    if source.member is not None:
-        extract(file, source.member, wanted)
-    return wanted
+    network = load_generator(path)
+    text = f"StyleGAN2, {network.resolution} px, {_millions(network)}"
+    if (network.resolution, network.z_dim, network.w_dim) == (256, 512, 512):
+        return RIGHT, text
+    return OTHER, f"{text}; the paper's has 256 px, z and w of 512"
 
 
-def extract(archive: Path, member: str, path: Path) -> None:
-    """Take one regular file out of a tar archive, by its base name, whatever folder it is in.
+def look_at_teacher(path: Path) -> tuple[str, str]:
+    """Load a teacher."""
+    from .recognition.iresnet import LAYERS, WIDTHS
+    from .recognition.teacher import load_teacher
 
-    Parameters
-    ----------
-    archive
-        A ``.tar.gz``.
-    member
-        Its base name.
-    path
-        Where to put it; nothing else is written.
+    network = load_teacher(path).network
+    text = (
+        f"IResNet with {network.layers} blocks, {network.embedding_size} elements, "
+        f"{_millions(network)}, eps {network.eps:g}"
+    )
+    if (network.layers, network.widths) == (LAYERS["iresnet100"], WIDTHS):
+        return RIGHT, text
+    return OTHER, f"{text}; the paper's is iresnet100"
 
-    Raises
-    ------
-    SynthDistillError
-        The archive is damaged or has no such file.
-    """
-    try:
-        with tarfile.open(archive, "r:gz") as opened:
-            for info in opened:
-                stream = opened.extractfile(info) if info.isfile() else None
-                if stream is None or Path(info.name).name != member:
-                    continue
-                content = stream.read()  # 261 MB: here, so that its faults are the archive's
-                break
-            else:
-                raise SynthDistillError(
-                    f"the archive {archive} has no {member}. Is it another archive?"
-                )
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise SynthDistillError(
-            f"the archive {archive} is damaged ({error}). Download it again with --force."
-        ) from error
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+
+def look_at_student(path: Path) -> tuple[str, str]:
+    """Load a student."""
+    from .recognition.student import load_student, read_metadata
+
+    return RIGHT, f"{read_metadata(path)['architecture']}, {_millions(load_student(path))}"
+
+
+def look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
+    """Read a benchmark's pairs, and decode its images if asked for."""
+    from .benchmarks.verification import Verification
+
+    verification = Verification(name, path)
+    if images:
+        verification.check()
+    return RIGHT, f"{len(verification.pairs()):,} pairs: {verification.describe()}"
+
+
+def look_at_imagenet(_: Path) -> tuple[str, str]:
+    """Look for timm's weights of the three backbones in the cache."""
+    from .recognition.backbones import TINYFAR, is_cached
+
+    missing = [name for name in TINYFAR if not is_cached(name)]
+    if missing:
+        return UNSET, f"not in the cache, for {', '.join(missing)}; training downloads them"
+    return RIGHT, f"in the cache, for {', '.join(TINYFAR)}"
+
+
+def _millions(network: Any) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
