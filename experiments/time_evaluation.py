@@ -173,8 +173,8 @@ def _bare(folder: Path, pixels: "np.ndarray", batch_size: int) -> float:
 
 def _fast(folder: Path, pixels: "np.ndarray") -> float:
     """Run the network on images in memory as our pipeline runs it."""
+    from bob.paper.ijcb2023_synthdistill.evaluation.embedding import EmbeddingTransformer
     from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
-    from bob.paper.ijcb2023_synthdistill.evaluation.transformer import EmbeddingTransformer
 
     recipe = NetworkRecipe("student", folder / "student.safetensors")
     transformer = EmbeddingTransformer(recipe)

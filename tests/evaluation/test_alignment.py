@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from bob.pipelines import Sample
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.evaluation.alignment import align, aligned_face
+from bob.paper.ijcb2023_synthdistill.evaluation.alignment import align
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
@@ -37,11 +36,11 @@ def test_eyes_land_where_the_training_crop_has_them(eyes):
 
 def test_aligned_images_are_not_touched():
     image = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
-    assert aligned_face(Sample(image, key="a")) is image
+    assert align(image, None, "a") is image
     in_place = {"reye": faces.LEFT_EYE, "leye": faces.RIGHT_EYE}
-    assert aligned_face(Sample(image, key="a", annotations=in_place)) is image
+    assert align(image, in_place, "a") is image
     elsewhere = {"reye": (40, 30), "leye": (42, 80)}
-    assert not np.array_equal(aligned_face(Sample(image, key="a", annotations=elsewhere)), image)
+    assert not np.array_equal(align(image, elsewhere, "a"), image)
 
 
 def test_grey_images_get_three_equal_channels():
@@ -71,4 +70,4 @@ def test_grey_images_get_three_equal_channels():
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_what_cannot_be_aligned_is_named(image, annotations, words):
     with pytest.raises(SynthDistillError, match=words):
-        aligned_face(Sample(image, key="some key", annotations=annotations))
+        align(image, annotations, "some key")

@@ -9,36 +9,11 @@ import numpy as np
 from ..faces import FACE_SIZE, LEFT_EYE, RIGHT_EYE
 from ..files import SynthDistillError
 
+# as always in Bob, left is the person's left: the eye that is right in the image
+_POSITIONS = {"leye": RIGHT_EYE, "reye": LEFT_EYE}
+
 _NEAR = 1.0
 """Pixels that annotated eyes may lie beside their places without a crop that would only blur."""
-
-
-def aligned_face(sample: Any) -> np.ndarray:
-    """Load a sample's image as an aligned face.
-
-    Images with eye annotations are cropped; those without have to be aligned already.
-
-    Parameters
-    ----------
-    sample
-        A :py:class:`bob.pipelines.Sample`: ``data`` is ``[3, H, W]`` RGB or ``[H, W]`` grey, in
-        [0, 255]; ``annotations``, if any, has ``leye`` and ``reye``, (y, x) in pixels. As always in
-        Bob left is the person's left: the eye that is right in the image.
-
-    Returns
-    -------
-        ``[3, 112, 112]``, RGB, [0, 255], of the image's type.
-
-    Raises
-    ------
-    SynthDistillError
-        No image, or one of another size without eye annotations, or eyes that cannot be.
-    """
-    return align(
-        sample.data,
-        getattr(sample, "annotations", None),
-        getattr(sample, "key", None) or "a sample without a key",
-    )
 
 
 def align(image: np.ndarray | None, annotations: Mapping | None, name: str) -> np.ndarray:
@@ -46,15 +21,16 @@ def align(image: np.ndarray | None, annotations: Mapping | None, name: str) -> n
 
     Parameters
     ----------
-    image, annotations
-        As in :py:func:`aligned_face`.
+    image
+        ``[3, H, W]`` RGB or ``[H, W]`` grey, in [0, 255].
+    annotations
+        ``leye`` and ``reye``, (y, x) in pixels. Images without have to be aligned already.
     name
         The image's name, for messages.
 
-    Raises
-    ------
-    SynthDistillError
-        As in :py:func:`aligned_face`.
+    Returns
+    -------
+        ``[3, 112, 112]``, RGB, [0, 255], of the image's type.
     """
     if image is None or image.ndim not in (2, 3) or (image.ndim == 3 and len(image) != 3):
         raise SynthDistillError(
@@ -63,29 +39,28 @@ def align(image: np.ndarray | None, annotations: Mapping | None, name: str) -> n
         )
     if image.ndim == 2:
         image = np.repeat(image[None], 3, axis=0)
-    if image.shape[1:] == (FACE_SIZE, FACE_SIZE) and (not annotations or _in_place(annotations)):
+    eyes = dict(annotations or {})
+    annotated = _POSITIONS.keys() <= eyes.keys()
+    if image.shape[1:] == (FACE_SIZE, FACE_SIZE) and (
+        not eyes or (annotated and all(_near(eyes[key], at) for key, at in _POSITIONS.items()))
+    ):
         return image
-    if not annotations or not {"leye", "reye"} <= set(annotations):
+    if not annotated:
         raise SynthDistillError(
             f"{name}: expected an aligned face of {FACE_SIZE}x{FACE_SIZE} pixels or annotations of "
             f"both eyes (leye, reye), found {image.shape[1]}x{image.shape[2]} pixels (height x "
-            f"width) and {'no annotations' if not annotations else sorted(annotations)}"
+            f"width) and {sorted(eyes) or 'no annotations'}"
         )
     try:
-        return _cropper().transform([image], [annotations])[0]
+        return _cropper().transform([image], [eyes])[0]
     except Exception as error:  # OpenCV's errors for eyes in one place, far outside, swapped ...
         raise SynthDistillError(
-            f"{name}: cannot be cropped around the eyes {dict(annotations)}: {error}"
+            f"{name}: cannot be cropped around the eyes {eyes}: {error}"
         ) from error
 
 
-def _in_place(annotations: Mapping) -> bool:
-    """Tell whether the eyes are where those of an aligned face are."""
-    return {"leye", "reye"} <= set(annotations) and all(
-        abs(found - wanted) <= _NEAR
-        for key, eye in (("leye", RIGHT_EYE), ("reye", LEFT_EYE))
-        for found, wanted in zip(annotations[key], eye, strict=True)
-    )
+def _near(found: tuple[float, float], wanted: tuple[float, float]) -> bool:
+    return all(abs(a - b) <= _NEAR for a, b in zip(found, wanted, strict=True))
 
 
 @functools.cache
@@ -96,6 +71,6 @@ def _cropper() -> Any:
 
     return FaceCrop(
         cropped_image_size=(FACE_SIZE, FACE_SIZE),
-        cropped_positions={"leye": RIGHT_EYE, "reye": LEFT_EYE},
+        cropped_positions=_POSITIONS,
         color_channel="rgb",
     )

@@ -1,4 +1,4 @@
-"""Embed images in batches of one fixed size, several at a time, while the next are decoded.
+"""Embed images in batches of one fixed size, several at a time, where the images are.
 
 Scores have to be the same to the last bit however the images are split over workers. Convolutions
 and matrix products round differently for another batch size or number of threads, not for other
@@ -7,19 +7,22 @@ one thread: cores are used by computing several batches at once, which is also f
 threads in one small network.
 """
 
-import dataclasses
 import functools
 import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
+from bob.pipelines import Sample, SampleSet
+from sklearn.base import BaseEstimator, TransformerMixin
 
 from .. import faces
 from ..files import SynthDistillError
+from .alignment import align
 from .network import NetworkRecipe
 
 CPU_BATCH = 16
@@ -30,9 +33,11 @@ CUDA_BATCH = 256
 """Images in a batch on a CUDA device."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Embedder:
-    """What makes an embedding: network, mirror-and-sum, batch size, device.
+class EmbeddingTransformer(TransformerMixin, BaseEstimator):
+    """Turn Bob's samples into embeddings. Pickled, it is a few hundred bytes.
+
+    It takes samples and sample sets itself: a ``SampleWrapper`` would feed the network with one
+    image at a time. Images are decoded, embedded and let go batch by batch.
 
     Parameters
     ----------
@@ -49,19 +54,81 @@ class Embedder:
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ...; ``None``: CUDA where there is a device.
     """
 
-    recipe: NetworkRecipe
-    mirror: bool = True
-    batch_size: int | None = None
-    device: str | None = None
+    def __init__(
+        self,
+        recipe: NetworkRecipe,
+        mirror: bool = True,
+        batch_size: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.mirror = mirror
+        self.batch_size = batch_size
+        self.device = device
 
-    def where(self) -> str:
-        """Give the device's name, decided on the machine that computes.
+    def fit(self, X: Any = None, y: Any = None) -> "EmbeddingTransformer":  # noqa: ARG002, N803
+        """Do nothing: networks come trained."""
+        return self
 
-        Raises
-        ------
-        SynthDistillError
-            CUDA is asked for, and there is none.
+    def transform(self, X: Sequence | np.ndarray) -> Any:  # noqa: N803
+        """Embed images.
+
+        Parameters
+        ----------
+        X
+            Bob's sample sets, samples, or arrays ``[3, 112, 112]``, RGB, [0, 255]. Samples may have
+            ``annotations``: see :py:func:`.alignment.align`.
+
+        Returns
+        -------
+            The same with embeddings ``[D]``, float32, as data; of arrays one array ``[N, D]``.
         """
+        if len(X) and isinstance(X[0], SampleSet):
+            embedded = iter(self.transform([sample for samples in X for sample in samples.samples]))
+            return [
+                SampleSet([next(embedded) for _ in samples.samples], parent=samples)
+                for samples in X
+            ]
+        if len(X) and isinstance(X[0], Sample):
+            embeddings = self._embed([functools.partial(_aligned, sample) for sample in X])
+            return [Sample(e, parent=sample) for e, sample in zip(embeddings, X, strict=True)]
+        loaders = [functools.partial(align, image, None, f"image {i}") for i, image in enumerate(X)]
+        return self._embed(loaders)
+
+    def _embed(self, loaders: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
+        """Embed aligned faces, given a function for each that loads it ``[3, 112, 112]``."""
+        device = self._where()
+        size = self.batch_size or (CPU_BATCH if device == "cpu" else CUDA_BATCH)
+        window = max(1, size // 2 if self.mirror else size)
+        pool, computing = _pool(device, os.getpid())
+        problems: list[str] = []
+
+        def embed(start: int) -> np.ndarray | None:
+            images = []
+            for load in loaders[start : start + window]:
+                try:
+                    images.append(load())
+                except SynthDistillError:
+                    raise  # it says all there is to say
+                except Exception as error:
+                    problems.append(f"{type(error).__name__}: {error}")
+            if problems:  # from now on they are only counted
+                return None
+            with computing:
+                return self._compute(np.stack(images), window, device)
+
+        embeddings = [e for e in pool.map(embed, range(0, len(loaders), window)) if e is not None]
+        if problems:
+            raise SynthDistillError(
+                f"{len(problems)} of {len(loaders)} images cannot be read: "
+                + "; ".join(problems[:5])
+                + ("; ..." if len(problems) > 5 else "")
+                + ". Put them right, and run the same command again."
+            )
+        return np.concatenate(embeddings) if embeddings else np.empty((0, 0), np.float32)
+
+    def _where(self) -> str:
+        """Give the device's name, decided on the machine that computes."""
         available = torch.cuda.is_available()
         if self.device and self.device.startswith("cuda") and not available:
             raise SynthDistillError(
@@ -70,44 +137,22 @@ class Embedder:
             )
         return self.device or ("cuda" if available else "cpu")
 
-    def window(self) -> int:
-        """Give the number of different images in a batch."""
-        size = self.batch_size or (CPU_BATCH if self.where() == "cpu" else CUDA_BATCH)
-        return max(1, size // 2 if self.mirror else size)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Embed at most :py:meth:`window` aligned faces, in a thread of the pool.
-
-        Parameters
-        ----------
-        images
-            ``[n, 3, 112, 112]``, RGB, [0, 255], uint8 or float: Bob's convention.
-
-        Returns
-        -------
-            ``[n, D]``, float32.
-
-        Raises
-        ------
-        SynthDistillError
-            The network cannot be loaded, or gives NaN, infinite or all-zero embeddings.
-        """
-        device = self.where()
+    @torch.inference_mode()
+    def _compute(self, images: np.ndarray, window: int, device: str) -> np.ndarray:
+        """Embed at most ``window`` faces ``[n, 3, 112, 112]``, in a thread of the pool."""
         network = self.recipe.load(device)
-        # numpy arrays need not be writable or contiguous, torch wants both
-        batch = torch.from_numpy(np.array(images)).to(device)
-        if len(batch) < self.window():
-            filling = batch.new_zeros((self.window() - len(batch), *batch.shape[1:]))
+        batch = torch.from_numpy(images).to(device)
+        if len(batch) < window:
+            filling = batch.new_zeros((window - len(batch), *batch.shape[1:]))
             batch = torch.cat([batch, filling])
-        with _pool(device).computing, torch.inference_mode():
-            inputs = faces.from_bob(batch)
-            if self.mirror:
-                inputs = torch.cat([inputs, inputs.flip(-1)])
-            output = network(inputs.contiguous(memory_format=torch.channels_last)).float()
-            if self.mirror:
-                first, second = output.chunk(2)
-                output = first + second
-            embeddings = output[: len(images)].cpu().numpy()
+        inputs = faces.from_bob(batch)
+        if self.mirror:
+            inputs = torch.cat([inputs, inputs.flip(-1)])
+        output = network(inputs.contiguous(memory_format=torch.channels_last)).float()
+        if self.mirror:
+            first, second = output.chunk(2)
+            output = first + second
+        embeddings = output[: len(images)].cpu().numpy()
         norms = np.linalg.norm(embeddings, axis=1)
         if not (np.isfinite(norms) & (norms > 0)).all():
             raise SynthDistillError(
@@ -117,124 +162,25 @@ class Embedder:
             )
         return embeddings
 
-
-class WindowedEmbeddings:
-    """Embeddings of a list of images, computed in windows when they are first asked for.
-
-    Asking for one starts its window and, in other threads, the windows after it. Images are
-    decoded, embedded and let go window by window: memory does not grow with the list, apart from
-    the embeddings themselves.
-
-    Parameters
-    ----------
-    embedder
-        Makes the embeddings.
-    loaders
-        One function for each image that gives the aligned face, ``[3, 112, 112]``.
-    """
-
-    def __init__(self, embedder: Embedder, loaders: Sequence[Callable[[], np.ndarray]]):
-        self.embedder = embedder
-        self.loaders = loaders
-        self._window = 0
-        self._futures: dict[int, Future] = {}
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.loaders)
-
-    def __getstate__(self) -> dict:
-        # a worker that gets this object computes what it needs itself
-        return {"embedder": self.embedder, "loaders": self.loaders}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Give one embedding, ``[D]``, float32.
-
-        Raises
-        ------
-        SynthDistillError
-            An image cannot be read: the message names it and says how many more there are.
-        """
-        with self._lock:
-            self._window = self._window or self.embedder.window()
-            wanted = index // self._window
-            pool = _pool(self.embedder.where())
-            last = (len(self) - 1) // self._window
-            for window in range(wanted, min(wanted + pool.threads, last) + 1):
-                if window not in self._futures:
-                    self._futures[window] = pool.executor.submit(self._compute, window)
-            future = self._futures[wanted]
-        try:
-            return future.result()[index % self._window]
-        except _UnreadableError as error:
-            for later in self._futures.values():
-                later.cancel()
-            if isinstance(error.__cause__, SynthDistillError):
-                raise error.__cause__ from None  # our databases have said all there is to say
-            raise self._unreadable(wanted * self._window) from error.__cause__
-
-    def _compute(self, window: int) -> np.ndarray:
-        """Decode and embed one window."""
-        images = []
-        for load in self.loaders[window * self._window : (window + 1) * self._window]:
-            try:
-                images.append(load())
-            except Exception as error:
-                raise _UnreadableError from error
-        return self.embedder(np.stack(images))
-
-    def _unreadable(self, start: int) -> SynthDistillError:
-        """Read everything from ``start`` on and say which images cannot be read."""
-        problems = []
-        for load in self.loaders[start:]:
-            try:
-                load()
-            except Exception as error:
-                problems.append(f"{type(error).__name__}: {error}")
-        return SynthDistillError(
-            f"{len(problems)} of {len(self)} images cannot be read: "
-            + "; ".join(problems[:5])
-            + ("; ..." if len(problems) > 5 else "")
-            + ". Put them right, and run the same command again."
-        )
+    def _more_tags(self) -> dict[str, Any]:
+        # Bob knows its feature files by the image's key alone: neither another network nor another
+        # image of that name would be noticed
+        return {"requires_fit": False, "bob_checkpoint_features": False, "stateless": True}
 
 
-class _UnreadableError(Exception):
-    """An image could not be loaded (the cause says why)."""
+def _aligned(sample: Any) -> np.ndarray:
+    name = getattr(sample, "key", None) or "a sample without a key"
+    return align(sample.data, getattr(sample, "annotations", None), name)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pool:
-    """Threads that decode and embed windows, one pool in a process for each device."""
-
-    executor: ThreadPoolExecutor
-    computing: threading.Semaphore
-    threads: int
-
-
-_pools: dict[tuple[str, int], _Pool] = {}
-_pools_lock = threading.Lock()
-
-
-def _pool(device: str) -> _Pool:
-    """Give the pool of a device in this process; the first call makes it."""
-    with _pools_lock:
-        # a fork has a copy of this dictionary, but none of its parent's threads
-        key = device, os.getpid()
-        if key not in _pools:
-            cores = _cores()
-            if device == "cpu":
-                # two threads more than compute: they decode what comes next
-                initializer = functools.partial(torch.set_num_threads, 1)
-                computing, threads = cores, cores + 2
-            else:
-                initializer, computing, threads = None, 1, max(4, cores)
-            executor = ThreadPoolExecutor(threads, "embed", initializer)
-            _pools[key] = _Pool(executor, threading.Semaphore(computing), threads)
-        return _pools[key]
+@functools.cache
+def _pool(device: str, process: int) -> tuple[ThreadPoolExecutor, threading.Semaphore]:  # noqa: ARG001
+    """Give the threads of this process that decode and embed, and how many may embed at once."""
+    if device != "cpu":
+        return ThreadPoolExecutor(max(4, _cores()), "embed"), threading.Semaphore(1)
+    # two threads more than compute: they decode what comes next
+    one_thread = functools.partial(torch.set_num_threads, 1)
+    return ThreadPoolExecutor(_cores() + 2, "embed", one_thread), threading.Semaphore(_cores())
 
 
 def _cores() -> int:

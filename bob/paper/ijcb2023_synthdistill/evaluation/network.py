@@ -6,34 +6,22 @@ import importlib
 import inspect
 import threading
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..files import SynthDistillError, sha256
+from ..files import STUDENT, TEACHER, SynthDistillError, require_path, sha256
 
 if TYPE_CHECKING:
     import torch
 
 Kind = Literal["student", "teacher", "network"]
 
-CONFIGURED = {
-    "student": "bob.paper.ijcb2023_synthdistill.student",
-    "teacher": "bob.paper.ijcb2023_synthdistill.teacher",
-}
-"""Keys of ``bob config set`` that name the file when a recipe does not."""
-
-_KEPT = 2
-"""Networks that one process keeps: the one at work, and the one before it in a chain."""
-
 _lock = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkRecipe:
-    """How to get a network: its kind and its file, or the name of a function that makes it.
-
-    A recipe is small, picklable and hashable, and opens nothing until it is asked to.
+    """How to get a network. Picklable and hashable; nothing is opened before it is asked to.
 
     Parameters
     ----------
@@ -44,37 +32,29 @@ class NetworkRecipe:
         The file (made absolute, so that a worker started elsewhere finds it), or, for a
         ``"network"``, ``"package.module:name"`` of a :py:class:`torch.nn.Module` or of a function
         without arguments that returns one. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1]
-        and gives ``[B, D]``. ``None``: the file named by ``bob config set`` (see
-        :py:data:`CONFIGURED`), looked up when it is needed.
+        and gives ``[B, D]``. ``None``: the file named by ``bob config set``.
     """
 
     kind: Kind
     source: Path | str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind == "network":
-            if ":" not in str(self.source):
-                raise SynthDistillError(
-                    f"expected the name of a network as package.module:name, found {self.source!r}"
-                )
-        elif self.source is not None:
-            object.__setattr__(self, "source", Path(self.source).expanduser().absolute())
+        if self.kind != "network":
+            if self.source is not None:
+                object.__setattr__(self, "source", Path(self.source).expanduser().absolute())
+        elif ":" not in str(self.source):
+            raise SynthDistillError(
+                f"expected the name of a network as package.module:name, found {self.source!r}"
+            )
 
     def __str__(self) -> str:
         return f"{self.kind} {self.source or '(configured)'}"
 
     def path(self) -> Path:
-        """Find the file.
-
-        Raises
-        ------
-        SynthDistillError
-            Nothing is configured, or there is no such file.
-        """
+        """Find the file, as given or as configured."""
         if self.source is None:
-            from ..files import require_path
-
-            found = require_path(CONFIGURED[self.kind], f"the {self.kind}'s file")
+            key = STUDENT if self.kind == "student" else TEACHER
+            found = require_path(key, f"the {self.kind}'s file")
         else:
             found = Path(self.source)
         if not found.is_file():
@@ -94,40 +74,17 @@ class NetworkRecipe:
 
         For a network by name it is the SHA-256 of the module that defines it; weights that this
         module reads from elsewhere are not seen.
-
-        Raises
-        ------
-        SynthDistillError
-            The file or module is not there.
         """
         if self.kind == "network":
-            module = self._import()[0]
-            source = inspect.getsourcefile(module)
+            source = inspect.getsourcefile(self._import()[0])
             return f"{self.source} {sha256(source) if source else 'without source'}"
-        path = self.path()
-        return _sha256(path, path.stat().st_mtime_ns, path.stat().st_size)
+        return _sha256(*_state(self.path()))
 
     def load(self, device: str) -> "torch.nn.Module":
-        """Give the network, ready for inference: loaded once in a process, again if it changed.
-
-        Parameters
-        ----------
-        device
-            Where it has to be, as for :py:class:`torch.device`.
-
-        Raises
-        ------
-        SynthDistillError
-            The file is not there, of another format, or the name is not that of a network.
-        """
-        stamp: tuple[int, ...] = ()
-        recipe = self
-        if self.kind != "network":
-            path = self.path()
-            recipe = NetworkRecipe(self.kind, path)
-            stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+        """Give the network, ready for inference: loaded once in a process, again if it changed."""
+        state = () if self.kind == "network" else _state(self.path())
         with _lock:  # threads of one worker wait for the first instead of all loading
-            return _load(recipe, device, stamp)
+            return _load(self, device, state)
 
     def _import(self) -> tuple[types.ModuleType, object]:
         """Import the module of a network by name; return it and the named object."""
@@ -142,15 +99,19 @@ class NetworkRecipe:
             ) from error
 
 
+def _state(path: Path) -> tuple[Path, int, int]:
+    return path, path.stat().st_mtime_ns, path.stat().st_size
+
+
 @functools.lru_cache(maxsize=16)
-def _sha256(path: Path, modified: int, size: int) -> str:  # noqa: ARG001
-    """Hash a file once for each of its states (the last two are keys of the cache only)."""
+def _sha256(path: Path, modified: int, size: int) -> str:  # noqa: ARG001 - keys of the cache
     return sha256(path)
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def _load(recipe: NetworkRecipe, device: str, stamp: tuple[int, ...]) -> "torch.nn.Module":  # noqa: ARG001
-    """Load a network once for each state of its file (``stamp`` is a key of the cache only)."""
+# the network at work, and the one before it where several are evaluated in one process
+@functools.lru_cache(maxsize=2)
+def _load(recipe: NetworkRecipe, device: str, state: tuple) -> "torch.nn.Module":
+    """Load a network once for each state of its file."""
     import torch
 
     from ..allocator import keep_buffers
@@ -162,15 +123,15 @@ def _load(recipe: NetworkRecipe, device: str, stamp: tuple[int, ...]) -> "torch.
     if recipe.kind == "student":
         from ..recognition.student import load_student
 
-        network = load_student(recipe.path())
+        network = load_student(state[0])
     elif recipe.kind == "teacher":
         from ..recognition.teacher import load_teacher
 
-        network = load_teacher(recipe.path())
+        network = load_teacher(state[0])
     else:
         network = recipe._import()[1]
-        if isinstance(network, Callable) and not isinstance(network, torch.nn.Module):  # type: ignore[arg-type]
-            network = network()  # type: ignore[operator]
+        if callable(network) and not isinstance(network, torch.nn.Module):
+            network = network()
     if not isinstance(network, torch.nn.Module):
         raise SynthDistillError(
             f"expected a torch module, or a function that returns one, at {recipe.source}; "

@@ -1,4 +1,4 @@
-"""Bob pipelines for our networks: embedding, optional feature files, cosine scores."""
+"""Bob pipelines for our networks: embeddings, cosine scores, and a score file that is complete."""
 
 import functools
 import itertools
@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bob.bio.base.pipelines import CSVScoreWriter, PipelineSimple
-from bob.pipelines import ToDaskBag
+from bob.bio.base.algorithm import Distance
+from bob.bio.base.pipelines import BioAlgCheckpointWrapper, CSVScoreWriter, PipelineSimple
+from bob.pipelines import Sample, SampleSet, ToDaskBag
 from sklearn.pipeline import Pipeline
 
 from ..files import SynthDistillError, atomic_write
-from .embedding import CPU_BATCH
-from .feature_files import CosineScores, FeatureFilesStep
+from .embedding import CPU_BATCH, EmbeddingTransformer
 from .network import NetworkRecipe
-from .transformer import EmbeddingTransformer
 
 LARGEST_PARTITION = 128
 """Sample sets in a task of dask, unless the user says how many. Where nobody says, dask makes 300
@@ -25,15 +24,35 @@ FEWEST_PARTITIONS = 8
 """Tasks to divide among the workers, where there are enough images to fill their batches."""
 
 
-class NetworkPipeline(PipelineSimple):
-    """Bob's simple pipeline, with a score file that is complete or not there at all.
+class CosineScores(Distance):
+    """Bob's ``Distance`` with the cosine (score = cosine - 1), quicker where pairs are listed."""
 
-    Parameters
-    ----------
-    recipe
-        The network.
-    mirror, batch_size, device
-        As in :py:class:`.embedding.Embedder`.
+    def score_sample_templates(
+        self, probe_samples: list[Sample], enroll_samples: list[Sample], score_all_vs_all: bool
+    ) -> list[SampleSet]:
+        """Score probes as Bob does, handing it with each probe only the references that it names.
+
+        Bob looks through all references for each probe: on benchmarks of pairs, where a probe has
+        two or three, that takes longer than the comparisons.
+        """
+        score = functools.partial(super().score_sample_templates, score_all_vs_all=score_all_vs_all)
+        if score_all_vs_all:
+            return score(probe_samples, enroll_samples)
+        places: dict[str, list[int]] = {}
+        for place, enrolled in enumerate(enroll_samples):
+            places.setdefault(str(enrolled.template_id), []).append(place)
+        scores = []
+        for probe in probe_samples:
+            named = {str(reference) for reference in probe.references}
+            chosen = sorted(place for name in named for place in places.get(name, ()))
+            scores += score([probe], [enroll_samples[place] for place in chosen])
+        return scores
+
+
+class NetworkPipeline(PipelineSimple):
+    """Bob's simple pipeline without feature files, with a score file that is complete or not there.
+
+    The parameters are those of :py:class:`.embedding.EmbeddingTransformer`.
     """
 
     def __init__(
@@ -44,9 +63,20 @@ class NetworkPipeline(PipelineSimple):
         device: str | None = None,
     ) -> None:
         embedding = EmbeddingTransformer(recipe, mirror, batch_size, device)
-        steps = [("network", embedding), ("embedding", FeatureFilesStep(recipe, mirror))]
-        super().__init__(Pipeline(steps), CosineScores(recipe, mirror))
+        super().__init__(Pipeline([("embedding", embedding)]), CosineScores())
         self._expected: int | None = None
+
+    @property
+    def biometric_algorithm(self) -> Any:
+        """What makes and compares templates."""
+        return self._algorithm
+
+    @biometric_algorithm.setter
+    def biometric_algorithm(self, algorithm: Any) -> None:
+        if isinstance(algorithm, BioAlgCheckpointWrapper):
+            # the files of references that Bob would keep know neither their network nor their image
+            algorithm = algorithm.biometric_algorithm
+        self._algorithm = algorithm
 
     def __call__(
         self,
@@ -89,37 +119,12 @@ class NetworkPipeline(PipelineSimple):
             _assemble, path=filename, headers=headers, expected=self._expected
         )
         if isinstance(score_paths, dask.bag.Bag):
-            score_paths = _one_task_a_partition(score_paths)
             return dask.delayed(assemble)(dask.delayed(list)(score_paths))
         return assemble(score_paths)
 
 
-def _one_task_a_partition(bag: Any) -> Any:
-    """Let each partition go from its images to its templates in one task.
-
-    Bob's graph has a task for each step, and each may run on another worker than the one before.
-    Samples would travel whose embeddings are not computed yet, one by one, each with all images of
-    its partition, and would compute everything once more for each of them.
-    """
-    import dask
-    from dask.optimization import cull, inline
-
-    keys = bag.__dask_keys__()
-    graph, dependencies = cull(dask.utils.ensure_dict(bag.dask), keys)
-    # estimators and lists of samples become part of the tasks, which then form lines to be joined
-    graph = inline(graph, dependencies=dependencies)
-    (joined,) = dask.optimize(type(bag)(graph, bag.name, bag.npartitions))
-    return joined
-
-
 def _assemble(parts: Iterable[str], path: str, headers: int, expected: int | None) -> list[str]:
-    """Write the parts of a score file as one, all of it or nothing.
-
-    Raises
-    ------
-    SynthDistillError
-        There are not as many scores as the database asks for.
-    """
+    """Write the parts of a score file as one, all of it or nothing."""
     files, rows = [Path(part) for part in parts], 0
     with atomic_write(path) as temporary:
         with temporary.open("w", newline="") as whole:
@@ -140,12 +145,7 @@ def _assemble(parts: Iterable[str], path: str, headers: int, expected: int | Non
     return [str(path)]
 
 
-def student_pipeline(
-    path: Path | str | None = None,
-    mirror: bool = True,
-    batch_size: int | None = None,
-    device: str | None = None,
-) -> NetworkPipeline:
+def student_pipeline(path: Path | str | None = None, **options: Any) -> NetworkPipeline:
     """Make the pipeline of a student.
 
     Parameters
@@ -153,34 +153,18 @@ def student_pipeline(
     path
         A ``student.safetensors``, opened when it is needed; ``None``: the one named by
         ``bob config set bob.paper.ijcb2023_synthdistill.student PATH``.
-    mirror, batch_size, device
-        As in :py:class:`.embedding.Embedder`.
+    options
+        ``mirror``, ``batch_size``, ``device``: see :py:class:`.embedding.EmbeddingTransformer`.
     """
-    return NetworkPipeline(NetworkRecipe("student", path), mirror, batch_size, device)
+    return NetworkPipeline(NetworkRecipe("student", path), **options)
 
 
-def teacher_pipeline(
-    path: Path | str | None = None,
-    mirror: bool = True,
-    batch_size: int | None = None,
-    device: str | None = None,
-) -> NetworkPipeline:
-    """Make the pipeline of a teacher.
-
-    Parameters
-    ----------
-    path
-        The teacher's file, opened when it is needed; ``None``: the one named by
-        ``bob config set bob.paper.ijcb2023_synthdistill.teacher PATH``.
-    mirror, batch_size, device
-        As in :py:class:`.embedding.Embedder`.
-    """
-    return NetworkPipeline(NetworkRecipe("teacher", path), mirror, batch_size, device)
+def teacher_pipeline(path: Path | str | None = None, **options: Any) -> NetworkPipeline:
+    """Make the pipeline of a teacher; as :py:func:`student_pipeline`, with the key ``.teacher``."""
+    return NetworkPipeline(NetworkRecipe("teacher", path), **options)
 
 
-def network_pipeline(
-    name: str, mirror: bool = True, batch_size: int | None = None, device: str | None = None
-) -> NetworkPipeline:
+def network_pipeline(name: str, **options: Any) -> NetworkPipeline:
     """Make the pipeline of any torch module.
 
     Parameters
@@ -188,7 +172,7 @@ def network_pipeline(
     name
         ``"package.module:name"`` of the module, or of a function without arguments that returns
         it. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives ``[B, D]``.
-    mirror, batch_size, device
-        As in :py:class:`.embedding.Embedder`.
+    options
+        As of :py:func:`student_pipeline`.
     """
-    return NetworkPipeline(NetworkRecipe("network", name), mirror, batch_size, device)
+    return NetworkPipeline(NetworkRecipe("network", name), **options)
