@@ -1,249 +1,420 @@
-"""Time the training iteration, alone or alternating with the plain one, against its floor.
+"""Time the training's iteration by phase, in turns with the plain path, beside its roofline.
 
-This process only directs: the iterations are done by processes of :py:mod:`.timing`, one for each
-variant, which work in turns and wait meanwhile.
+Each variant works in a process of its own, with its own allocator, threads and peak of memory; this
+one only directs.
 """
 
-import json
+import contextlib
+import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
+import torch
+from torch import nn
+from torch.profiler import record_function
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from .. import faces, machine
+from ..allocator import keep_buffers
 from ..files import SynthDistillError
+from .networks import assemble, create_fabric, create_student
+from .options import Options
+from .random_numbers import RandomNumbers
 
 PHASES = ("mapping", "synthesis", "crop", "teacher", "student forward", "backward", "optimizer")
 """The phases in the order of an iteration; its second step repeats all but the first."""
 
-
-class Variant:
-    """A process that does iterations of one variant when told to.
-
-    Parameters
-    ----------
-    name
-        Of the variant.
-    settings
-        Options of the training, and ``plain_allocator``.
-    """
-
-    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        self.name = name
-        self.results: list[dict[str, Any]] = []
-        started = time.perf_counter()
-        # a file, not a pipe: nobody reads it while the process works
-        self.messages = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", f"{__package__}.timing"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.messages,
-            text=True,
-        )
-        self.about = self._ask(json.dumps(dict(settings)))
-        self.start_seconds = time.perf_counter() - started
-
-    def go(self) -> dict[str, Any]:
-        """Do an iteration and give its times."""
-        return self._ask("go")
-
-    def ceilings(self) -> dict[str, float]:
-        """Measure what the machine can do."""
-        return self._ask("ceilings")
-
-    def _ask(self, request: str) -> dict[str, Any]:
-        assert self.process.stdin is not None  # noqa: S101
-        assert self.process.stdout is not None  # noqa: S101
-        try:
-            self.process.stdin.write(request + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            raise SynthDistillError(self._explain())
-        values = json.loads(answer)
-        if "error" in values:
-            raise SynthDistillError(f"the {self.name} variant: {values['error']}")
-        return values
-
-    def _explain(self) -> str:
-        """Say why the process ended."""
-        self.process.wait()
-        self.messages.seek(0)
-        lines = [line for line in self.messages.read().splitlines() if line.strip()]
-        last = lines[-1].strip() if lines else "see above"
-        code = self.process.returncode
-        reason = f"it was killed by signal {-code}" if code < 0 else f"it exited with {code}"
-        short = code in (-9, 137) or "memory" in last
-        hint = " Memory may have run out: lower --batch-size." if short else ""
-        return f"the {self.name} variant ended early: {reason} ({last}).{hint}"
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-        self.messages.close()
-
-    def summary(self) -> dict[str, Any]:
-        """Give the medians over the iterations."""
-        batch = self.about["images"]
-        milliseconds = statistics.median(result["ms"] for result in self.results)
-        phases = {
-            name: statistics.median(result["phases"].get(name, 0.0) for result in self.results)
-            for name in PHASES
-        }
-        return {
-            "ms": milliseconds,
-            "all_ms": [round(result["ms"], 1) for result in self.results],
-            "images_per_second": 1e3 * batch / milliseconds,
-            "phases_ms": phases,
-            "peak_memory_mib": self.results[-1]["peak_memory_mib"],
-            "start_seconds": self.start_seconds,
-            "losses": self.results[0]["losses"],
-        }
+PATIENCE = 2.0
+"""Seconds: an operation that would take longer is not measured."""
 
 
 def run_benchmark(
-    settings: Mapping[str, Any], iterations: int, warmup: int, compare: str | None
+    settings: Mapping[str, Any], iterations: int, warmup: int, compare: bool
 ) -> dict[str, Any]:
-    """Time iterations of the training.
-
-    Parameters
-    ----------
-    settings
-        Options of the training; generator and teacher may be missing (random weights).
-    iterations
-        How many are timed, of each variant.
-    warmup
-        How many are done before, of each variant.
-    compare
-        ``"plain"`` times the plain path as well, in turns with the fast one; or None.
+    """Time iterations of the training with these options; ``compare`` the plain path as well.
 
     Returns
     -------
-        Plain values: see :py:func:`format_table`.
-
-    Raises
-    ------
-    SynthDistillError
-        A variant cannot be run.
+        Plain values, as ``--json`` prints them: the roofline is ``floor_ms``, ``floor_phases_ms``
+        and ``over_floor``.
     """
     # the published code: its precision, and the C library's allocator as it is
-    plain_settings = {
-        **settings,
-        "plain": True,
-        "compile": False,
-        "precision": "auto",
-        "plain_allocator": True,
-    }
-    mine = "plain" if settings.get("plain") else "fast"
-    variants: list[Variant] = []
-    try:
-        variants.append(Variant(mine, plain_settings if mine == "plain" else settings))
-        if compare is not None:
-            variants.append(Variant("plain", plain_settings))
-        for _ in range(warmup):
-            for variant in variants:
-                variant.go()
-        for index in range(iterations):
+    plain = {**settings, "plain": True, "compile": False, "precision": "auto"}
+    mine = "plain" if settings["plain"] else "fast"
+    with contextlib.ExitStack() as stack:
+        workers = [Worker(mine, plain if settings["plain"] else settings, stack)]
+        if compare:
+            workers.append(Worker("plain", plain, stack))
+        for index in range(warmup + iterations):
             # each goes first as often as the other: the order must not count
-            for variant in variants if index % 2 == 0 else variants[::-1]:
-                variant.results.append(variant.go())
-        ceilings = variants[0].ceilings()
-    finally:
-        for variant in variants:
-            variant.close()
-    return _report(settings, variants, ceilings)
-
-
-def _report(
-    settings: Mapping[str, Any], variants: list[Variant], ceilings: dict[str, float]
-) -> dict[str, Any]:
-    """Put the results together."""
-    from .floor import floor_ms
-
-    mine = variants[0]
-    half = settings["precision"] in ("bf16", "16")
-    floor = floor_ms(mine.about["work"], ceilings, half)
-    report: dict[str, Any] = {
-        "variant": mine.name,
-        "settings": {k: v if v is None else str(v) for k, v in settings.items()},
-        "device": mine.about["device"],
-        "threads": mine.about["threads"],
-        "torch": mine.about["torch"],
-        "iterations": len(mine.results),
-        "images": mine.about["images"],
-        **mine.summary(),
-        "floor_ms": sum(floor.values()),
-        "floor_phases_ms": floor,
-        "work": mine.about["work"],
-        "ceilings": ceilings,
+            for worker in workers if index % 2 == 0 else workers[::-1]:
+                worker.results.append(worker.ask("go"))
+        about = workers[0].ask("describe")
+    first, *others = (worker.summary(warmup) for worker in workers)
+    roofline = sum(about["floor_phases_ms"].values())
+    report = {
+        "variant": mine,
+        "settings": {name: v if v is None else str(v) for name, v in settings.items()},
+        "iterations": iterations,
+        **about,
+        **first,
+        "floor_ms": roofline,
+        "over_floor": first["ms"] / roofline,
     }
-    report["over_floor"] = report["ms"] / report["floor_ms"]
-    for other in variants[1:]:
-        report[other.name] = other.summary()
-        report["ratio"] = report[other.name]["ms"] / report["ms"]
+    for other in others:
+        report |= {"plain": other, "ratio": other["ms"] / first["ms"]}
     return report
 
 
-def format_table(report: Mapping[str, Any]) -> str:
-    """Lay a report of :py:func:`run_benchmark` out as a table.
+class Worker:
+    """A process that does iterations of one variant when told to, until the stack is closed."""
 
-    Returns
-    -------
-        Lines of text: for each phase its time in ms, its share, images/s if it were alone, its
-        floor and the ratio over it.
+    def __init__(self, name: str, settings: Mapping[str, Any], stack: contextlib.ExitStack) -> None:
+        self.name = name
+        self.results: list[dict[str, Any]] = []
+        # whatever a library prints goes to stderr: stdout is the benchmark's
+        self.pool = stack.enter_context(
+            ProcessPoolExecutor(1, get_context("spawn"), os.dup2, (2, 1))
+        )
+        started = time.perf_counter()
+        self.ask("start", dict(settings))
+        self.start_seconds = time.perf_counter() - started
+
+    def ask(self, request: str, *arguments: Any) -> Any:
+        """Let the process do something; what it refuses in words is refused here."""
+        try:
+            return self.pool.submit(_answer, request, *arguments).result()
+        except SynthDistillError as error:
+            raise SynthDistillError(f"the {self.name} variant: {error.message}") from error
+        except BrokenProcessPool as error:
+            raise SynthDistillError(
+                f"the {self.name} variant was ended by the system; memory may have run out: lower "
+                "--batch-size."
+            ) from error
+
+    def summary(self, warmup: int) -> dict[str, Any]:
+        """Give the medians over the iterations after the warm-up."""
+        timed = self.results[warmup:]
+        phases = [defaultdict(float, result["phases"]) for result in timed]
+        milliseconds = statistics.median(result["ms"] for result in timed)
+        return {
+            "ms": milliseconds,
+            "all_ms": [round(result["ms"], 1) for result in timed],
+            "images_per_second": 1e3 * timed[0]["images"] / milliseconds,
+            "phases_ms": {name: statistics.median(p[name] for p in phases) for name in PHASES},
+            "peak_memory_mib": timed[-1]["peak_memory_mib"],
+            "start_seconds": self.start_seconds,
+            "losses": timed[0]["losses"],
+        }
+
+
+_timer: "Timer"
+
+
+def _answer(request: str, *arguments: Any) -> Any:
+    """Answer a request, in the worker's process."""
+    global _timer
+    if request == "start":
+        _timer = Timer(*arguments)
+        return None
+    return getattr(_timer, request)()
+
+
+class Timer:
+    """Builds networks and optimizer as the training does, does its iterations and times them.
+
+    Where the options name no generator or teacher, one of the published size with random weights is
+    taken; the student's weights are always random.
     """
-    settings = report["settings"]
-    plain = report.get("plain")
-    head = ["phase", "ms", "share %", "images/s", "floor ms", "over floor"]
-    head += ["plain ms", "ratio"] if plain else []
-    rows = []
-    phases = dict(report["phases_ms"])
-    phases["the rest"] = max(report["ms"] - sum(phases.values()), 0.0)
-    phases["iteration"] = report["ms"]
-    for name, milliseconds in phases.items():
-        floor = report["floor_ms"] if name == "iteration" else report["floor_phases_ms"].get(name)
-        row = [
-            name,
-            f"{milliseconds:.1f}",
-            f"{100 * milliseconds / report['ms']:.1f}",
-            f"{1e3 * report['images'] / milliseconds:.2f}" if milliseconds else "",
-            f"{floor:.1f}" if floor is not None else "",
-            f"{milliseconds / floor:.2f}" if floor else "",
-        ]
-        if plain:
-            other = plain["ms"] if name == "iteration" else plain["phases_ms"].get(name)
-            row += [f"{other:.1f}", f"{other / milliseconds:.2f}"] if other else ["", ""]
-        rows.append(row)
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        from ..generators import load_generator
+        from ..generators.stylegan2 import Generator
+        from ..recognition.iresnet import LAYERS, IResNet
+        from ..recognition.teacher import Teacher, load_teacher
+
+        self.options = options = Options(**settings, initialisation="random")
+        if not options.plain:
+            keep_buffers()
+        torch.manual_seed(options.seed)
+        if options.generator:
+            generator = load_generator(options.generator)
+        else:
+            generator = Generator(num_fp16_res=4)
+        if options.teacher:
+            teacher = load_teacher(options.teacher)
+        else:
+            teacher = Teacher(IResNet(LAYERS["iresnet100"]))
+        student = create_student(options, teacher.embedding_size)
+        parts = (generator.mapping, generator.synthesis, teacher, student)
+        self.weights = [sum(p.numel() for p in part.parameters()) for part in parts]
+        fabric = create_fabric(options)
+        self.device = fabric.device
+        self.marks = Marks(self.device)
+        self.method = assemble(options, fabric, generator, teacher, student, clock=self.marks)
+        self.method.student.train()
+        self.iterations = 0
+
+    def go(self) -> dict[str, Any]:
+        """Do an iteration; give its ``ms``, ``phases`` (ms), ``losses`` and ``peak_memory_mib``."""
+        seed, batch = self.options.seed, self.options.batch_size
+        numbers = RandomNumbers(seed, "benchmark", self.iterations, batch, self.device)
+        _synchronise(self.device)
+        started = time.perf_counter()
+        results = self.method.iteration(numbers, range(batch))
+        _synchronise(self.device)
+        milliseconds = 1e3 * (time.perf_counter() - started)
+        self.iterations += 1
+        return {
+            "ms": milliseconds,
+            "phases": self.marks.read(),
+            "images": 2 * batch,
+            "losses": [result.loss.item() for result in results],
+            "peak_memory_mib": peak_memory(self.device),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Name the device, count an iteration's work, and measure what the device can do.
+
+        Returns
+        -------
+            ``work`` has the ``flops`` of each phase, in all and by precision, and its ``bytes``;
+            ``ceilings`` FLOP/s in each precision, and ``bytes`` a second.
+        """
+        with count_flops(self.marks) as counted, torch.compiler.set_stance("force_eager"):
+            images = self.go()["images"]
+        # torch's count is wrong for the backward pass of grouped convolutions: it is twice forward
+        forward = counted["student forward"]
+        counted["backward"] = Counter({name: 2 * flops for name, flops in forward.items()})
+        moved = self._bytes()
+        work = {
+            phase: {
+                "flops": float(counted[phase].total()),
+                "precisions": dict(counted[phase]),
+                "bytes": moved[phase],
+            }
+            for phase in PHASES
+        }
+        used = {name for flops in counted.values() for name in flops}
+        ceilings = measure_ceilings(self.device, used | {"float32", "bfloat16"})
+        name = f"{machine.processor()}, {os.cpu_count()} cores"
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        return {
+            "device": f"{self.device.type}: {name}",
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "images": images,
+            "work": work,
+            "ceilings": ceilings,
+            "floor_phases_ms": roofline_ms(work, ceilings),
+        }
+
+    def _bytes(self) -> dict[str, float]:
+        """Give the bytes that cannot be spared: weights, read once a step, and images."""
+        mapping, synthesis, teacher, student = (4.0 * number for number in self.weights)
+        half = 2 if self.options.precision in ("bf16", "16") else 1
+        _, _, side = faces.crop_box(self.method.generator.resolution)
+        image, face = (12.0 * self.options.batch_size * s**2 for s in (side, faces.FACE_SIZE))
+        return {
+            "mapping": mapping,
+            "synthesis": 2 * (synthesis / half + image),
+            "crop": 2 * (image + face),
+            "teacher": 2 * (teacher / half + face),
+            "student forward": 2 * (student + face),
+            # reads the weights, writes their gradients
+            "backward": 2 * 2 * student,
+            # Adam reads weight, gradient and two moments, and writes three of them
+            "optimizer": 2 * 7 * student,
+        }
+
+
+class Marks:
+    """Mark the phases for torch's profiler, and time them; see :py:data:`~.step.Clock`.
+
+    On CUDA by events on the stream, so that nothing waits for the device. The profiler's own sums
+    would miss the backward pass, whose kernels come from another thread than its mark.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.phase = ""
+        self.spans: list[tuple[str, Any, Any]] = []
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Count what is done under this context as a part of ``phase``."""
+        self.phase = phase
+        first = self._now()
+        with record_function(phase):
+            yield
+        self.spans.append((phase, first, self._now()))
+
+    def _now(self) -> Any:
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def read(self) -> dict[str, float]:
+        """Give the milliseconds of each phase since the last reading; the device is idle."""
+        phases: dict[str, float] = defaultdict(float)
+        for phase, first, last in self.spans:
+            phases[phase] += first.elapsed_time(last) if self.cuda else 1e3 * (last - first)
+        self.spans.clear()
+        return dict(phases)
+
+
+@contextlib.contextmanager
+def count_flops(marks: Marks) -> Iterator[dict[str, Counter[str]]]:
+    """Count FLOPs (two for a multiply-add) by phase, and by the precision they are done in."""
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def by_precision(operation: Any, count: Callable[..., int]) -> Callable[..., int]:
+        def counting(*arguments: Any, out_val: Any, **keywords: Any) -> int:
+            flops = count(*arguments, out_val=out_val, **keywords)
+            if isinstance(out_val, torch.Tensor):
+                counted[marks.phase][precision_of(operation, out_val)] += flops
+            return flops
+
+        counting._get_raw = True  # type: ignore[attr-defined]  # tensors, not their shapes
+        return counting
+
+    counts = {operation: by_precision(operation, c) for operation, c in flop_registry.items()}
+    with FlopCounterMode(display=False, custom_mapping=counts):
+        yield counted
+
+
+def precision_of(operation: Any, result: torch.Tensor) -> str:
+    """Name the precision in which an operation multiplies."""
+    if result.dtype == torch.float32 and result.device.type == "cuda":
+        convolution = "conv" in str(operation)
+        kind = torch.backends.cudnn.conv if convolution else torch.backends.cuda.matmul  # type: ignore[attr-defined]
+        return "tensorfloat32" if kind.fp32_precision == "tf32" else "float32"
+    return str(result.dtype).removeprefix("torch.")
+
+
+def roofline_ms(work: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
+    """Give the milliseconds that each phase takes at the device's rates: the slower of the two."""
+    return {
+        phase: 1e3
+        * max(
+            sum(flops / ceilings[name] for name, flops in amount["precisions"].items()),
+            amount["bytes"] / ceilings["bytes"],
+        )
+        for phase, amount in work.items()
+    }
+
+
+def measure_ceilings(device: torch.device, precisions: Iterable[str]) -> dict[str, float]:
+    """Measure FLOP/s in each precision, and bytes/s of a copy (read and written both count)."""
+    found = {name: _best_rate(_operations(device, name), device) for name in sorted(precisions)}
+    source = torch.ones(2**30 if device.type == "cuda" else 2**26, device=device)
+    copy = partial(torch.empty_like(source).copy_, source)
+    return found | {"bytes": _best_rate([(copy, 2 * source.nbytes)], device)}
+
+
+def _operations(device: torch.device, precision: str) -> Iterator[tuple[Callable[[], Any], int]]:
+    """Give products, and a convolution of 3x3 over 512 channels, each with its FLOPs.
+
+    Libraries differ: on some processors MKL's product is slow and oneDNN's convolution is fast.
+    """
+    tf32, large = precision == "tensorfloat32", device.type == "cuda"
+    kind = torch.float32 if tf32 else getattr(torch, precision)
+    for settings in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):  # type: ignore[attr-defined]
+        settings.fp32_precision = "tf32" if tf32 else "ieee"
+    for size in (8192,) if large else (1024, 2048):
+        left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
+        yield partial(torch.mm, left, right), 2 * size**3
+    batch, side = (32, 64) if large else (4, 32)
+    image = torch.randn(batch, 512, side, side, device=device).to(kind)
+    image = image.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 3, 3, device=device).to(kind)
+    convolve = partial(nn.functional.conv2d, image, weight, padding=1)
+    yield convolve, 2 * 9 * 512**2 * batch * side**2
+
+
+@torch.no_grad()
+def _best_rate(operations: Iterable[tuple[Callable[[], Any], int]], device: torch.device) -> float:
+    """Give the largest amount a second.
+
+    A processor without instructions for bfloat16 multiplies its matrices hundreds of times slower:
+    what would take it long is left out.
+    """
+    best = 0.0
+    for action, amount in operations:
+        if best and amount / best > PATIENCE:
+            continue
+        times: list[float] = []
+        while len(times) < 6 and sum(times) < PATIENCE:
+            _synchronise(device)
+            started = time.perf_counter()
+            action()
+            _synchronise(device)
+            times.append(time.perf_counter() - started)
+        best = max(best, amount / min(times))
+    return best
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Give the peak of the device's memory, or of the process's on a CPU, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+
+    # kilobytes, but bytes on macOS
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """Lay a report out: each phase's time, share, images/s if it were alone, and roofline."""
+    settings, plain = report["settings"], report.get("plain")
+    head = f"{'phase':16}{'ms':>10}{'share %':>9}{'images/s':>11}{'roofline ms':>13}{'over':>8}"
     lines = [
         f"{report['device']}, {report['threads']} threads, torch {report['torch']}",
         f"{report['variant']}, precision {settings['precision']}, batch {settings['batch_size']}, "
         f"student {settings['student']}, generator {settings['generator'] or 'random'}, "
         f"teacher {settings['teacher'] or 'random'}; medians of {report['iterations']} iterations",
-        "",
+        f"\n{head}" + (f"{'plain ms':>11}{'ratio':>8}" if plain else ""),
     ]
-    for row in [head, *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    ceilings = report["ceilings"]
+    total, roofline = report["ms"], report["floor_phases_ms"] | {"iteration": report["floor_ms"]}
+    phases = dict(report["phases_ms"])
+    phases |= {"the rest": max(total - sum(phases.values()), 0.0), "iteration": total}
+    for name, ms in phases.items():
+        line = f"{name:16}{ms:10.1f}{100 * ms / total:9.1f}"
+        line += f"{1e3 * report['images'] / ms:11.2f}" if ms else ""
+        if ms and name in roofline:
+            line += f"{roofline[name]:13.2f}{ms / roofline[name]:8.2f}"
+            if plain:
+                other = (plain["phases_ms"] | {"iteration": plain["ms"]})[name]
+                line += f"{other:11.1f}{other / ms:8.2f}"
+        lines.append(line)
+    rates = {name: rate / 1e9 for name, rate in report["ceilings"].items()}
+    bandwidth = rates.pop("bytes")
     lines += [
-        "",
-        f"{report['images_per_second']:.2f} images/s (fresh and re-sampled), peak memory "
+        f"\n{report['images_per_second']:.2f} images/s (fresh and re-sampled), peak memory "
         f"{report['peak_memory_mib']:,.0f} MiB"
         + (f" (plain {plain['peak_memory_mib']:,.0f} MiB)" if plain else "")
         + f", started in {report['start_seconds']:.1f} s",
-        f"ceilings: {ceilings['float32'] / 1e9:,.0f} GFLOP/s float32, "
-        f"{ceilings['bfloat16'] / 1e9:,.0f} GFLOP/s bfloat16, "
-        f"{ceilings['bytes'] / 1e9:,.1f} GB/s",
+        "rates of this device: "
+        + ", ".join(f"{rate:,.0f} GFLOP/s {name}" for name, rate in rates.items())
+        + f", {bandwidth:,.1f} GB/s",
     ]
-    if "ratio" in report:
+    if plain:
         lines.append(f"{report['ratio']:.2f} times as fast as the plain path, in turns")
     return "\n".join(lines)

@@ -68,38 +68,32 @@ def benchmark(
 ) -> None:
     """Time one training iteration by phase: a fresh and a re-sampled batch, two updates.
 
-    The table gives each phase's time, its share, and its floor: the time that follows from its
+    The table gives each phase's time, its share, and its roofline: the time that follows from its
     operations and bytes and from what this machine was just measured to do at most.
     """
     import json
 
-    from ..distillation.benchmark import format_table, run_benchmark
-
-    settings = {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
-    settings["batch_size"] = batch_size or _usual_batch(settings["device"])
-    settings["compile"] = compiled
-    _check(settings)
-    report = run_benchmark(settings, iterations, warmup, compare)
-    click.echo(json.dumps(report, indent=2) if as_json else format_table(report))
-
-
-def _usual_batch(device: str) -> int:
-    """Choose what the device can hold: the paper's batch, or a small one for a CPU."""
     import torch
 
-    return 128 if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else 8
-
-
-def _check(settings: dict[str, Any]) -> None:
-    """Refuse mistakes before a process is started."""
-    from ..distillation.networks import create_fabric, find_files
+    from ..distillation.benchmark import format_table, run_benchmark
+    from ..distillation.networks import create_fabric
     from ..distillation.options import Options
+    from ..files import SynthDistillError
 
+    for name in ("generator", "teacher"):
+        path = values[name]
+        if path is not None and not path.is_file():
+            found = "is a folder" if path.is_dir() else "does not exist"
+            raise SynthDistillError(
+                f"the {name} file {path} {found}: correct the path, or leave --{name} away for "
+                "random weights."
+            )
+        values[name] = path and str(path)
+    cuda = values["device"] == "cuda" or (values["device"] == "auto" and torch.cuda.is_available())
+    # what the device can hold: the paper's batch, or a small one for a CPU
+    settings = {**values, "batch_size": batch_size or (128 if cuda else 8), "compile": compiled}
     options = Options(**settings)
     settings["precision"] = options.precision
     create_fabric(options)
-    given = {name: settings[name] for name in ("generator", "teacher") if settings[name]}
-    if given:
-        # find_files would ask the user's configuration for a missing one: not here
-        both = {"generator": next(iter(given.values())), "teacher": next(iter(given.values()))}
-        find_files(Options(**{**settings, **both, **given}))
+    report = run_benchmark(settings, iterations, warmup, compare is not None)
+    click.echo(json.dumps(report, indent=2) if as_json else format_table(report))
