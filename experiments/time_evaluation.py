@@ -147,7 +147,7 @@ def _decoded(folder: Path, images: int) -> "tuple[np.ndarray, float]":
 
     from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
 
-    sources = _database(folder, images).verification.opened.sources
+    sources = _database(folder, images).opened.sources
     start = time.perf_counter()
     pixels = np.stack([load_image(source) for source in sources])
     return pixels, time.perf_counter() - start

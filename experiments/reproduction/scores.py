@@ -90,11 +90,11 @@ def evaluate_missing(
     if not number:
         return failures
     # Bob's imports take seconds: only when there is something to do
-    from bob.paper.ijcb2023_synthdistill.benchmarks import load_database
+    from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
     from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec, evaluate, open_client
 
     # each is read once, not once for each model
-    databases = {name: load_database(name) for name in there}
+    databases = {name: PairDatabase(name) for name in there}
     line, done = StatusLine("evaluating "), 0
     with open_client(dask_client) as client:
         for model, missing in wanted:

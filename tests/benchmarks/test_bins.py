@@ -79,7 +79,7 @@ WRITERS = {
 def test_read(tmp_path, images, labels, writer):
     path = tmp_path / "lfw.bin"
     WRITERS[writer](path, images, labels)
-    listed, sources, _ = read_bin(path, 20, "LFW")
+    listed, sources = read_bin(path, 20, "LFW")
     assert [pair.genuine for pair in listed] == labels
     assert [pair.fold for pair in listed] == [k // 2 for k in range(20)]
     for k, pair in enumerate(listed):
@@ -94,19 +94,17 @@ def test_equal_images_are_one(tmp_path, images, labels):
     path = tmp_path / "lfw.bin"
     listed = [images[k % 3] for k in range(40)]
     write_bin(path, [bytes(bytearray(image)) for image in listed], labels)
-    pairs, sources, digest = read_bin(path, 20, "LFW")
+    pairs, sources = read_bin(path, 20, "LFW")
     assert list(sources) == ["00000", "00001", "00002"]
     assert pairs[0].left == pairs[3].left == "00000"
-    write_bin(path, listed, labels[::-1])
-    assert read_bin(path, 20, "LFW")[2] != digest
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (([b"x"] * 40, [True, False] * 9), "18 pairs, 9 of them genuine; LFW has 20 and 10"),
+        (([b"x"] * 36, [True, False] * 9), "18 pairs, 9 of them genuine; LFW has 20 and 10"),
         (([b"x"] * 40, [True] * 20), "20 pairs, 20 of them genuine"),
-        (([b"x"] * 39, [True, False] * 10), "39 images for 20 pairs"),
+        (([b"x"] * 39, [True, False] * 10), "39 images and 20 labels: two images for each"),
         (([b"x"] * 39 + [b""], [True, False] * 10), "number 39"),
         (([b"x"] * 39 + [7], [True, False] * 10), "number 39"),
         (([numpy.zeros(4)] * 40, [True, False] * 10), "number 0"),

@@ -1,5 +1,6 @@
 """The Bob database through Bob's own machinery, from images to the accuracy."""
 
+import os
 import pickle
 import re
 
@@ -15,12 +16,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
 from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.benchmarks import load_database
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES, PairDatabase
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import decode
 from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
+from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
@@ -138,16 +139,36 @@ def test_samples_travel(triangle):
     assert pickle.loads(pickle.dumps(database)).pairs().equals(database.pairs())
 
 
+def test_fingerprint_is_of_pairs_images_and_eyes(tmp_path, images, labels, lfw_folder):
+    def fingerprint(images, labels):
+        write_bin(tmp_path / "lfw.bin", images, labels)
+        return Verification("lfw", tmp_path / "lfw.bin", pairs=20).fingerprint()
+
+    first = fingerprint(images, labels)
+    assert fingerprint(images, labels) == first
+    assert fingerprint(images, labels[::-1]) != first
+    assert fingerprint([*images[:-1], images[-1] + b"\0"], labels) != first
+    folder = PairDatabase("lfw", lfw_folder, pairs=20)
+    before = folder.fingerprint()
+    # another image of the same size and time, in the same place
+    place = lfw_folder / "images/Bob_2/Bob_2_0001.png"
+    times, content = place.stat(), bytearray(place.read_bytes())
+    content[-20] ^= 1
+    place.write_bytes(content)
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert folder.fingerprint() != before
+
+
 def test_nothing_is_opened_at_construction():
     for name in benchmarks():
-        assert str(load_database(name)) == f"PairDatabase('{name}')"
+        assert str(PairDatabase(name)) == f"PairDatabase('{name}')"
     assert "none" in str(PairDatabase("lfw", "/none/such"))
     with pytest.raises(
         SynthDistillError, match=re.escape("bob config set bob.bio.face.lfw.directory")
     ):
-        load_database("lfw").references()
+        PairDatabase("lfw").references()
     with pytest.raises(SynthDistillError, match="Choose one of"):
-        load_database("lfw2")
+        PairDatabase("lfw2")
 
 
 def test_unreadable_images_are_named_and_counted(tmp_path, lfw_folder, encode_image):

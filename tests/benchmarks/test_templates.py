@@ -4,7 +4,7 @@ import numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bob.paper.ijcb2023_synthdistill.benchmarks.pairs import ListedPair, index_pairs
+from bob.paper.ijcb2023_synthdistill.benchmarks.pair_lists import ListedPair, Pairs
 from bob.paper.ijcb2023_synthdistill.benchmarks.templates import arrange
 
 names = st.integers(0, 9).map(str)
@@ -16,7 +16,7 @@ lists = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(lists)
 def test_every_pair_is_scored_with_its_label(listed):
-    pairs = index_pairs(listed)
+    pairs = Pairs.of(listed)
     arranged = arrange(pairs)
     assert len(set(arranged.identifiers)) == len(arranged.identifiers)
     scored = {
@@ -39,7 +39,7 @@ def test_every_pair_is_scored_with_its_label(listed):
 
 
 def sides(listed):
-    arranged = arrange(index_pairs(listed))
+    arranged = arrange(Pairs.of(listed))
     references = {other for others in arranged.references.values() for other in others}
     return references & set(arranged.references), references | set(arranged.references)
 
@@ -64,6 +64,6 @@ def test_contradiction_makes_a_stranger():
         ListedPair("a", "b", False, 1),
         ListedPair("a", "a", False, 2),
     ]
-    arranged = arrange(index_pairs(listed))
+    arranged = arrange(Pairs.of(listed))
     assert arranged.identifiers == ["a", "b", "b~stranger", "a~stranger"]
     assert numpy.array_equal(arranged.right, [1, 2, 3])

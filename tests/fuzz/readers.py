@@ -14,7 +14,7 @@ import timm
 import torch
 from PIL import Image
 
-from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, lists, mat
+from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, pair_lists
 from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import (
     LAST,
@@ -116,22 +116,6 @@ def benchmark_arrays(path):
     return lambda damaged: bins.read_bin(damaged, 20, "LFW")
 
 
-def matlab(path, compressed=False):
-    from scipy.io import savemat
-
-    splits = numpy.empty((1, 10), dtype=object)
-    for fold in range(10):
-        names = numpy.empty((2, 2), dtype=object)
-        names[:] = [["a", "b"], ["c", "d"]]
-        splits[0, fold] = {"pairs": names, "labels": numpy.array([[1.0, -1.0]])}
-    savemat(path, {"splits": splits}, do_compression=compressed)
-    return mat.read_splits
-
-
-def matlab_compressed(path):
-    return matlab(path, compressed=True)
-
-
 def image(form):
     def make(path):
         path.write_bytes(_encoded(form))
@@ -145,13 +129,13 @@ def lfw_list(path):
     for fold in range(10):
         lines += [f"Name_{fold}\t1\t2", f"Name_{fold}\t1\tOther_{fold}\t3"]
     path.write_text("\n".join(lines) + "\n")
-    return lambda damaged: lists.read_lfw(damaged, 20)
+    return lambda damaged: pair_lists.read_lfw(damaged, 20)
 
 
 def cross_list(path):
     genuine = "".join(f"a_{k}.jpg 1\nb_{k}.jpg 1\n" for k in range(10))
     path.write_text(genuine + "".join(f"c_{k}.jpg 0\nd_{k}.jpg 0\n" for k in range(10)))
-    return lambda damaged: lists.read_cross_lfw(damaged, 20)
+    return lambda damaged: pair_lists.read_cross_lfw(damaged, 20)
 
 
 def options(path):
@@ -222,8 +206,6 @@ READERS = {
     "checkpoint": (checkpoint, (mutations.whole, mutations.checkpoint)),
     "benchmark, bytes": (benchmark_bin, (mutations.whole,)),
     "benchmark, arrays": (benchmark_arrays, (mutations.whole,)),
-    "AgeDB's list": (matlab, (mutations.whole,)),
-    "AgeDB's list, compressed": (matlab_compressed, (mutations.whole,)),
     "options.json": (options, (mutations.whole,)),
     "log.csv": (training_log, (mutations.whole,)),
     "scores-dev.csv": (score_file, (mutations.whole,)),

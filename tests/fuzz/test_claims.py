@@ -17,7 +17,7 @@ import numpy
 import pytest
 import torch
 
-from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, lists, mat
+from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, pair_lists
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import LAST, load_checkpoint
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
@@ -143,33 +143,6 @@ def bin_array(path):
     return lambda path: bins.read_bin(path, 20, "LFW")
 
 
-def _element(kind, content):
-    return struct.pack("<II", kind, len(content)) + content + b"\0" * (-len(content) % 8)
-
-
-def _matlab(element):
-    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H2s", 0x0100, b"IM") + element
-
-
-def mat_shape(path):
-    """Let a cell array have 10^6 x 10^6 cells."""
-    parts = (
-        _element(6, struct.pack("<II", 1, 0))
-        + _element(5, struct.pack("<ii", SIDE, SIDE))
-        + _element(1, b"splits")
-    )
-    path.write_bytes(_matlab(_element(14, parts)))
-    return mat.read_splits
-
-
-def mat_compressed(path):
-    """Compress 256 MiB of nothing into 256 KiB."""
-    packer = zlib.compressobj(1)
-    content = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
-    path.write_bytes(_matlab(_element(15, content)))
-    return mat.read_splits
-
-
 def png(aligned):
     def make(path):
         readers.image("PNG")(path)
@@ -197,12 +170,12 @@ def jpeg(aligned):
 
 def lfw_folds(path):
     path.write_text(f"{MANY}\t{MANY}\nName\t1\t2\n")
-    return lambda path: lists.read_lfw(path, 20)
+    return lambda path: pair_lists.read_lfw(path, 20)
 
 
 def lfw_image(path):
     path.write_text(f"10\t1\nName\t1\t{MANY}\n")
-    return lambda path: lists.read_lfw(path, 20)
+    return lambda path: pair_lists.read_lfw(path, 20)
 
 
 CLAIMS = {
@@ -219,8 +192,6 @@ CLAIMS = {
     "checkpoint": checkpoint,
     "benchmark, bytes": bin_bytes,
     "benchmark, arrays": bin_array,
-    "AgeDB's list: cells": mat_shape,
-    "AgeDB's list: compressed": mat_compressed,
     "image, PNG": png(False),
     "image, PNG, aligned": png(True),
     "image, JPEG": jpeg(False),

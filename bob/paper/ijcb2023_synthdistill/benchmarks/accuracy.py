@@ -1,4 +1,8 @@
-"""Verification metrics: the field's 10-fold accuracy, the equal error rate and TAR at FAR."""
+"""Verification metrics: the field's 10-fold accuracy, the equal error rate and TAR at FAR.
+
+Scores are ``[N]`` floats, Bob's cosine scores (cosine - 1), higher is more alike; ``genuine`` is
+``[N]`` bool; rates are fractions of 1.
+"""
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,10 +30,9 @@ class FoldAccuracy(NamedTuple):
 
 
 def distances(scores: ArrayLike) -> numpy.ndarray:
-    """Turn Bob's cosine scores (cosine - 1) into squared distances of normalised embeddings.
+    """Turn cosine scores into squared distances of normalised embeddings, 2 - 2 cosine.
 
-    A squared distance is 2 - 2 cosine; rounding that makes equal embeddings differ by less than
-    nothing is undone.
+    Rounding that makes equal embeddings differ by less than nothing is undone.
     """
     return numpy.maximum(-2.0 * numpy.asarray(scores, dtype=float), 0.0)
 
@@ -39,19 +42,6 @@ def ten_fold_accuracy(scores: ArrayLike, genuine: ArrayLike, fold: ArrayLike) ->
 
     A pair is accepted if its distance is below the threshold. The threshold that is right most
     often on the other folds (the smallest of equals) is applied to a fold.
-
-    Parameters
-    ----------
-    scores
-        ``[N]``: Bob's cosine scores, cosine - 1.
-    genuine
-        ``[N]`` bool.
-    fold
-        ``[N]``: the fold of each pair.
-
-    Returns
-    -------
-        Fractions of 1.
     """
     genuine = numpy.asarray(genuine, dtype=bool)
     folds, places = numpy.unique(numpy.asarray(fold), return_inverse=True)
@@ -78,17 +68,6 @@ def eer(scores: ArrayLike, genuine: ArrayLike) -> float:
 
     Of all thresholds that a score can be, the one where false acceptance and false rejection are
     nearest is taken, and their mean there is given.
-
-    Parameters
-    ----------
-    scores
-        ``[N]``: higher is more alike.
-    genuine
-        ``[N]`` bool: some are, some are not.
-
-    Returns
-    -------
-        A fraction of 1.
     """
     scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
     own, others = numpy.sort(scores[genuine]), numpy.sort(scores[~genuine])
@@ -101,24 +80,11 @@ def eer(scores: ArrayLike, genuine: ArrayLike) -> float:
 
 
 def tar_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
-    """Compute the true acceptance rate at a false acceptance rate.
+    """Compute the true acceptance rate at a false acceptance rate, above 0 and at most 1.
 
     The impostor scores are sorted, and nothing is interpolated: the threshold is the lowest that
-    accepts no more than ``far`` of them (a score must be above it).
-
-    Parameters
-    ----------
-    scores
-        ``[N]``: higher is more alike.
-    genuine
-        ``[N]`` bool.
-    far
-        The false acceptance rate, above 0 and at most 1.
-
-    Returns
-    -------
-        A fraction of 1; None if there are fewer impostors than ``1 / far``, so that not even one
-        may be accepted.
+    accepts no more than ``far`` of them (a score must be above it). None if there are fewer
+    impostors than ``1 / far``, so that not even one may be accepted.
     """
     scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
     impostors = numpy.sort(scores[~genuine])[::-1]
@@ -131,18 +97,10 @@ def tar_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | Non
 
 
 def summary(scores: "pandas.DataFrame") -> dict[str, Any]:
-    """Compute all metrics of one benchmark.
+    """Compute all metrics of one benchmark from what :py:func:`.scores.read_scores` gives.
 
-    Parameters
-    ----------
-    scores
-        Columns genuine, fold and score, as :py:func:`.scores.read_scores` gives them.
-
-    Returns
-    -------
-        ``accuracy``, ``accuracy_std``, ``accuracy_per_fold``, ``eer``, ``tar_at_far`` (by the rate
-        as text; None where there are too few impostors), ``pairs``, ``genuine``, ``impostors``;
-        fractions of 1 and counts.
+    Keys: ``accuracy``, ``accuracy_std``, ``accuracy_per_fold``, ``eer``, ``tar_at_far`` (by the
+    rate as text; None where there are too few impostors), ``pairs``, ``genuine``, ``impostors``.
     """
     values = scores["score"].to_numpy()
     genuine = scores["genuine"].to_numpy()

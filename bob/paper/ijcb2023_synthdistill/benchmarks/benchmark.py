@@ -7,8 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..files import SynthDistillError, nearest
-from .lists import read_agedb, read_cfp, read_cross_lfw, read_lfw
-from .pairs import ListedPair
+from .pair_lists import ListedPair, read_agedb, read_cfp, read_cross_lfw, read_lfw
 
 ENTRY_POINTS = "synthdistill.benchmark"
 """The group of entry points by which packages register benchmarks: a name, and a `Benchmark`."""

@@ -1,6 +1,5 @@
 """InsightFace's ``.bin`` files: a pickle of (list of encoded images, list of labels)."""
 
-import hashlib
 import mmap
 import pickle
 from collections.abc import Sequence
@@ -12,37 +11,17 @@ import numpy
 from ..files import SynthDistillError, atomic_write
 from ..unpickling import NUMPY, PLAIN, NumpyArray, read_pickle
 from .images import ImageSource
-from .pairs import FOLDS, ListedPair, check_numbers
+from .pair_lists import FOLDS, ListedPair, check_numbers
 
 _WHAT = "an InsightFace benchmark (.bin)"
 
 
-def read_bin(
-    path: Path, pairs: int, title: str
-) -> tuple[list[ListedPair], dict[str, ImageSource], str]:
+def read_bin(path: Path, pairs: int, title: str) -> tuple[list[ListedPair], dict[str, ImageSource]]:
     """Read pairs and the places of the images. No image is decoded, no code executed.
 
     Images 2k and 2k+1 are pair k; the ten folds are contiguous. An image is named by the number of
-    its first occurrence, so that equal images are one.
-
-    Parameters
-    ----------
-    path
-        The file, written by Python 2 or 3; images are bytes or numpy arrays of uint8.
-    pairs
-        Number of pairs of the benchmark.
-    title
-        The benchmark's name, for messages.
-
-    Returns
-    -------
-        The pairs, the images by name, and a digest of the images' and labels' content.
-
-    Raises
-    ------
-    SynthDistillError
-        The file cannot be read, is truncated, asks for code to be executed, has another number of
-        images or pairs, or something in it is no encoded image.
+    its first occurrence, so that equal images are one. The file may be written by Python 2 or 3;
+    its images are bytes or numpy arrays of uint8.
     """
     # `encoding="bytes"`: what Python 2 wrote as strings are images
     content = read_pickle(path, {**PLAIN, **NUMPY}, what=_WHAT, encoding="bytes")
@@ -52,29 +31,26 @@ def read_bin(
     labels = _list(content[1], path, "a list of labels")
     if not all(isinstance(label, bool | int) and label in (0, 1) for label in labels):
         raise _unexpected(path, "labels that are true or false")
-    check_numbers(labels, pairs, path, title)
     if len(encoded) != 2 * len(labels):
         raise SynthDistillError(
-            f"{path} has {len(encoded):,} images for {len(labels):,} pairs: twice as many as pairs "
-            "were expected. Download or copy it again."
+            f"{path} has {len(encoded):,} images and {len(labels):,} labels: two images for each "
+            "label were expected. Download or copy it again."
         )
-    names, sources, digest = _images(encoded, path)
-    digest.update(bytes(map(bool, labels)))
-    per_fold = pairs // FOLDS
+    check_numbers(labels, pairs, path, title)
+    names, sources = _images(encoded, path)
     listed = [
-        ListedPair(names[2 * k], names[2 * k + 1], bool(label), k // per_fold)
+        ListedPair(names[2 * k], names[2 * k + 1], bool(label), k // (pairs // FOLDS))
         for k, label in enumerate(labels)
     ]
-    return listed, sources, digest.hexdigest()
+    return listed, sources
 
 
-def _images(encoded: list[Any], path: Path) -> tuple[list[str], dict[str, ImageSource], Any]:
+def _images(encoded: list[Any], path: Path) -> tuple[list[str], dict[str, ImageSource]]:
     """Name the images, equal ones equally, and find their places in the file."""
     names: list[str] = []
     sources: dict[str, ImageSource] = {}
     by_content: dict[bytes, str] = {}
     by_object: dict[int, str] = {}
-    total = hashlib.sha256()
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
         position = 0
         for number, item in enumerate(encoded):
@@ -82,9 +58,7 @@ def _images(encoded: list[Any], path: Path) -> tuple[list[str], dict[str, ImageS
             name = by_object.get(id(item))
             if name is None:
                 image = _bytes(item, number, path)
-                digest = hashlib.sha256(image).digest()
-                name = by_content.setdefault(digest, f"{number:05d}")
-                by_object[id(item)] = name
+                name = by_object[id(item)] = by_content.setdefault(image, f"{number:05d}")
                 if name not in sources:
                     # images lie in the file one after the other, unless protocol 2 escaped them:
                     # then they travel with the samples
@@ -95,10 +69,8 @@ def _images(encoded: list[Any], path: Path) -> tuple[list[str], dict[str, ImageS
                         if found >= 0
                         else ImageSource(str(path), content=image)
                     )
-                    total.update(digest)
-            total.update(name.encode())
             names.append(name)
-    return names, sources, total
+    return names, sources
 
 
 def _bytes(item: Any, number: int, path: Path) -> bytes:
@@ -124,16 +96,6 @@ def _unexpected(path: Path, expected: str) -> SynthDistillError:
 
 
 def write_bin(path: Path, images: Sequence[bytes], labels: Sequence[bool]) -> None:
-    """Write a benchmark in InsightFace's form.
-
-    Parameters
-    ----------
-    path
-        The file.
-    images
-        Encoded images; 2k and 2k+1 are pair k.
-    labels
-        Whether pair k is genuine.
-    """
+    """Write a benchmark in InsightFace's form: encoded images 2k and 2k+1 are pair k."""
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         pickle.dump((list(images), [bool(label) for label in labels]), stream, protocol=4)

@@ -15,26 +15,17 @@ from dataclasses import dataclass
 
 import numpy
 
-from .pairs import Pairs
+from .pair_lists import Pairs
 
 
 @dataclass(frozen=True)
 class Templates:
     """Templates (an image, seen as a person) and who is compared with whom.
 
-    Parameters
-    ----------
-    identifiers
-        Name of each template: the image's name, with a mark for strangers.
-    images
-        Index of each template's image.
-    subjects
-        The person of each template.
-    left, right
-        ``[N]`` int: the templates of pair k, as listed.
-    references
-        For each probe template the reference templates that it is compared with; in order of
-        appearance, each once.
+    Each template has an identifier (its image's name, with a mark for strangers), the index of its
+    image, and the person; ``left`` and ``right`` are the templates of pair k, as listed.
+    ``references`` gives for each probe those that it is compared with, in order of appearance,
+    each once.
     """
 
     identifiers: list[str]
@@ -72,14 +63,11 @@ def _persons(pairs: Pairs) -> numpy.ndarray:
 
     def root(image: int) -> int:
         while parent[image] != image:
-            parent[image] = parent[parent[image]]
-            image = parent[image]
+            parent[image] = image = parent[parent[image]]
         return image
 
     genuine = pairs.genuine
-    for left, right in zip(
-        pairs.left[genuine].tolist(), pairs.right[genuine].tolist(), strict=True
-    ):
+    for left, right in zip(pairs.left[genuine], pairs.right[genuine], strict=True):
         first, second = sorted((root(left), root(right)))
         parent[second] = first
     return numpy.array([root(image) for image in range(len(parent))], dtype=int)
@@ -89,8 +77,7 @@ def _orient(count: int, left: list[int], right: list[int]) -> dict[int, list[int
     """Choose reference and probe of each pair so that few templates are both."""
     neighbours: list[dict[int, None]] = [{} for _ in range(count)]
     for one, other in zip(left, right, strict=True):
-        neighbours[one][other] = None
-        neighbours[other][one] = None
+        neighbours[one][other] = neighbours[other][one] = None
     probe = _two_colours(neighbours)
     # pairs within one colour: the template with most of them goes to the other side as well
     within = Counter(
@@ -101,29 +88,25 @@ def _orient(count: int, left: list[int], right: list[int]) -> dict[int, list[int
     )
     references: dict[int, dict[int, None]] = {}
     for one, other in zip(left, right, strict=True):
-        reference = one
         if probe[one] != probe[other]:
             reference = other if probe[one] else one
         else:
             both = max(one, other, key=lambda template: (within[template], -template))
-            rest = other if both == one else one
-            reference = rest if not probe[one] else both
+            reference = both if probe[one] else (other if both == one else one)
         references.setdefault(other if reference == one else one, {})[reference] = None
     return {template: list(others) for template, others in references.items()}
 
 
 def _two_colours(neighbours: list[dict[int, None]]) -> list[bool]:
     """Colour a graph breadth first: neighbours differ wherever there is no odd cycle."""
-    colours: list[bool | None] = [None] * len(neighbours)
+    colours: dict[int, bool] = {}
     for start in range(len(neighbours)):
-        if colours[start] is not None:
-            continue
-        colours[start] = False
-        queue = deque([start])
+        queue = deque([start]) if start not in colours else deque()
+        colours.setdefault(start, False)
         while queue:
             template = queue.popleft()
             for other in neighbours[template]:
-                if colours[other] is None:
+                if other not in colours:
                     colours[other] = not colours[template]
                     queue.append(other)
-    return [bool(colour) for colour in colours]
+    return [colours[template] for template in range(len(neighbours))]

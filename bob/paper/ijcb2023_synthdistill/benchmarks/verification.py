@@ -2,13 +2,15 @@
 
 import dataclasses
 import functools
-import logging
-from collections.abc import Iterator
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import SynthDistillError
-from .benchmark import Benchmark, get_benchmark
+import numpy
+
+from ..files import SynthDistillError, require_path
+from .benchmark import get_benchmark
 from .images import load_image
 from .layouts import Opened, open_layout
 from .templates import Templates, arrange
@@ -16,11 +18,9 @@ from .templates import Templates, arrange
 if TYPE_CHECKING:
     import pandas
 
-logger = logging.getLogger(__name__)
-
 
 class Verification:
-    """The pairs of one benchmark and where its images lie.
+    """The pairs of one benchmark and where its images lie; nothing is opened before it is needed.
 
     Commands that only need pairs and folds use it without waiting for Bob's imports. It is pickled
     without what was read: a worker reads again only if it must.
@@ -28,67 +28,45 @@ class Verification:
     Parameters
     ----------
     name
-        One of the names of ``benchmark.benchmarks()``.
+        The benchmark: one of the names of ``benchmark.benchmarks()``.
     directory
-        The folder, or an InsightFace ``.bin``; without it what ``bob config set`` names.
+        The folder with the files, or an InsightFace ``.bin``; without it what ``bob config set``
+        names, or what the benchmark's package provides.
     pairs
-        Another number of pairs than the official one.
+        Another number of pairs than the official one, a multiple of 20.
     """
 
     def __init__(
         self, name: str, directory: Path | str | None = None, pairs: int | None = None
     ) -> None:
-        self.benchmark: Benchmark = get_benchmark(name, pairs)
+        self.benchmark = get_benchmark(name, pairs)
         self.name = name
-        self._other_pairs = pairs is not None
         self.directory = None if directory is None else Path(directory).expanduser()
+        self._asked = pairs
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("benchmark", "name", "directory", "_other_pairs")
-        return {key: self.__dict__[key] for key in kept}
+        read = ("opened", "arranged", "metadata")
+        return {key: value for key, value in self.__dict__.items() if key not in read}
 
     def __str__(self) -> str:
         place = "" if self.directory is None else f", {str(self.directory)!r}"
-        return f"Verification({self.name!r}{place})"
+        return f"{type(self).__name__}({self.name!r}{place})"
 
     @functools.cached_property
     def opened(self) -> Opened:
-        """What the files hold.
-
-        Raises
-        ------
-        SynthDistillError
-            No folder is configured, or it does not hold the benchmark.
-        """
-        directory, pairs = self.locate()
-        return open_layout(dataclasses.replace(self.benchmark, pairs=pairs), directory)
+        """What the files hold."""
+        benchmark, directory = self.benchmark, self.directory
+        if directory is None and benchmark.provide is not None:
+            directory, pairs = benchmark.provide(benchmark, self._asked)
+            benchmark = dataclasses.replace(benchmark, pairs=pairs)
+        if directory is None:
+            directory = require_path(benchmark.key, f"the benchmark {benchmark.title}")
+        return open_layout(benchmark, directory)
 
     @functools.cached_property
     def arranged(self) -> Templates:
         """References, probes and persons."""
         return arrange(self.opened.pairs)
-
-    def locate(self) -> tuple[Path, int]:
-        """Find the folder or file: as given, as configured, or as its package provides it.
-
-        Returns
-        -------
-            The folder or file, and how many pairs must be in it.
-
-        Raises
-        ------
-        SynthDistillError
-            Nothing is given or configured.
-        """
-        if self.directory is not None:
-            return self.directory, self.benchmark.pairs
-        if self.benchmark.provide is not None:
-            asked = self.benchmark.pairs if self._other_pairs else None
-            return self.benchmark.provide(self.benchmark, asked)
-        from ..files import require_path
-
-        what = f"the benchmark {self.benchmark.title}"
-        return require_path(self.benchmark.key, what), self.benchmark.pairs
 
     def template_id(self, template: int) -> str:
         """Name a template: unique among all benchmarks."""
@@ -96,17 +74,12 @@ class Verification:
 
     @functools.cached_property
     def metadata(self) -> list[dict[str, str]]:
-        """The folds and the labels that each template has pairs of."""
+        """The folds and the labels that each template has pairs of: ``3+4``, ``genuine``."""
         pairs, arranged = self.opened.pairs, self.arranged
         folds: list[set[int]] = [set() for _ in arranged.identifiers]
         labels: list[set[str]] = [set() for _ in arranged.identifiers]
-        for left, right, genuine, fold in zip(
-            arranged.left.tolist(),
-            arranged.right.tolist(),
-            pairs.genuine.tolist(),
-            pairs.fold.tolist(),
-            strict=True,
-        ):
+        columns = (arranged.left, arranged.right, pairs.genuine, pairs.fold)
+        for left, right, genuine, fold in zip(*(some.tolist() for some in columns), strict=True):
             for template in (left, right):
                 folds[template].add(fold)
                 labels[template].add("genuine" if genuine else "impostor")
@@ -134,28 +107,29 @@ class Verification:
         return self.opened.description
 
     def fingerprint(self) -> str:
-        """Give a digest that changes with the pairs and the images' files."""
-        return self.opened.fingerprint
+        """Digest the pairs, the content of all images, and the eye positions."""
+        opened = self.opened
+        pairs = opened.pairs
+        digest = hashlib.sha256()
+        for name, source in zip(pairs.images, opened.sources, strict=True):
+            digest.update(name.encode("utf-8", "surrogatepass") + b"\n")
+            digest.update(hashlib.sha256(source.read()).digest())
+        columns = numpy.stack([pairs.left, pairs.right, pairs.genuine, pairs.fold])
+        digest.update(columns.astype("<i8").tobytes())
+        digest.update(json.dumps(opened.eyes).encode())
+        return digest.hexdigest()
 
     def check(self) -> None:
-        """Decode every image.
-
-        Raises
-        ------
-        SynthDistillError
-            Images are unreadable or of a wrong size: which, and how many.
-        """
-        unreadable = list(self._unreadable())
+        """Decode every image; say which, and how many, are unreadable or of a wrong size."""
+        unreadable = []
+        for source in self.opened.sources:
+            try:
+                load_image(source)
+            except SynthDistillError as error:
+                unreadable.append(error.message)
         if unreadable:
             raise SynthDistillError(
                 f"{len(unreadable):,} of {len(self.opened.sources):,} images of "
                 f"{self.benchmark.title} cannot be used. The first: {unreadable[0]} No scores are "
                 "computed from a part of a benchmark: copy or align these images again."
             )
-
-    def _unreadable(self) -> Iterator[str]:
-        for source in self.opened.sources:
-            try:
-                load_image(source)
-            except SynthDistillError as error:
-                yield error.message

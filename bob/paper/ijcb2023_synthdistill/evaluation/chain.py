@@ -163,9 +163,9 @@ def _open(databases: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
     """Make the databases, which open no file yet."""
     if isinstance(databases, Mapping):
         return {_checked(name): database for name, database in databases.items()}
-    from ..benchmarks import load_database
+    from ..benchmarks.database import PairDatabase
 
-    return {name: load_database(name) for name in databases}
+    return {name: PairDatabase(name) for name in databases}
 
 
 def _describe_all(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..benchmarks.scores import HasPairs
+    from ..benchmarks.verification import Verification
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +37,7 @@ def accuracy(scores: Path, database: str, as_json: bool) -> None:
     click.echo(json.dumps(result, indent=2) if as_json else _text(result, benchmark.describe()))
 
 
-def _open(database: str) -> "HasPairs":
+def _open(database: str) -> "Verification":
     """Open a benchmark by name, quickly; or run the user's own configuration."""
     from ..benchmarks.benchmark import benchmarks
     from ..benchmarks.verification import Verification

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy
 
 from ..benchmarks.benchmark import REAL, Benchmark
-from ..benchmarks.pairs import FOLDS
+from ..benchmarks.pair_lists import FOLDS
 from ..files import SynthDistillError, read_record
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..benchmarks.benchmark import REAL, Benchmark
 from ..benchmarks.bins import write_bin
 from ..benchmarks.layouts import EYES_COLUMNS, EYES_FILE
-from ..benchmarks.pairs import FOLDS
+from ..benchmarks.pair_lists import FOLDS
 from ..files import SynthDistillError, atomic_write
 from .benchmarks import MARKER, Miniature, draw, new_settings, read_marker, version
 
