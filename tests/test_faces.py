@@ -1,14 +1,26 @@
 """The image conventions, each against numbers from the recipe."""
 
+import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill import faces
 
 
-def test_crop_box_at_256_is_the_recipe_s():
-    top, left, side = faces.crop_box(256)
-    assert (top, top + side) == (21, 234)
-    assert (left, left + side) == (22, 235)
+@pytest.mark.parametrize(
+    ("resolution", "rows", "columns"),
+    [
+        # each corner truncated, as the published code does
+        (64, (5, 59), (4, 58)),
+        (128, (10, 118), (10, 118)),
+        (256, (21, 234), (22, 235)),
+        (512, (42, 471), (43, 472)),
+        (1024, (84, 942), (86, 944)),
+    ],
+)
+def test_the_crop_box_is_the_published_slice(resolution, rows, columns):
+    top, left, side = faces.crop_box(resolution)
+    assert (top, top + side) == rows
+    assert (left, left + side) == columns
 
 
 def test_crop_is_the_slice_then_bilinear():

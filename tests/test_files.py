@@ -1,13 +1,30 @@
-"""Files are whole or untouched, and the same content gives the same bytes."""
+"""Files are whole or untouched, and the user's paths are Bob's."""
 
+import errno
+import importlib.util
 import json
+import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from clapper.click import user_defaults_group
+from clapper.rc import UserDefaults
+from click.testing import CliRunner
 
-from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, atomic_write, sha256
+from bob.paper.ijcb2023_synthdistill import files
+from bob.paper.ijcb2023_synthdistill.files import (
+    TEACHER,
+    SynthDistillError,
+    atomic_write,
+    configure_path,
+    configured_path,
+    require_path,
+)
 from bob.paper.ijcb2023_synthdistill.weights import safetensors_bytes
 
 
@@ -19,27 +36,32 @@ def test_a_write_replaces_the_file_whole(tmp_path):
             temporary.write_text(text)
         assert path.read_text() == text
     assert [p.name for p in path.parent.iterdir()] == ["file"]
-    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
-
-
-def _umask():
     umask = os.umask(0)
     os.umask(umask)
-    return umask
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_a_failed_write_leaves_the_file(tmp_path):
+@pytest.mark.parametrize(
+    ("accident", "told", "words"),
+    [
+        (ZeroDivisionError(), ZeroDivisionError, None),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+        (OSError(errno.ENOSPC, "No space left on device"), SynthDistillError, "No space .*room"),
+    ],
+)
+def test_a_failed_write_leaves_the_file(tmp_path, accident, told, words):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
-        _fail(temporary)
+
+    def write():
+        with atomic_write(path) as temporary:
+            temporary.write_text("new")
+            raise accident
+
+    with pytest.raises(told, match=words):
+        write()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def _fail(temporary):
-    temporary.write_text("new")
-    raise ZeroDivisionError
 
 
 def test_a_file_in_the_way_of_the_folder_is_told(tmp_path):
@@ -47,6 +69,15 @@ def test_a_file_in_the_way_of_the_folder_is_told(tmp_path):
     with (
         pytest.raises(SynthDistillError, match=r"cannot write .*file/new"),
         atomic_write(tmp_path / "file" / "new"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("name", "words"), [("none", "No such file"), (".", "it is a folder")])
+def test_what_cannot_be_read_is_told(tmp_path, name, words):
+    with (
+        pytest.raises(SynthDistillError, match=f"cannot read .*{words}.*Expected a list"),
+        files.reading(tmp_path / name, "a list"),
     ):
         pass
 
@@ -65,6 +96,91 @@ def test_safetensors_are_the_same_bytes_and_readable(tmp_path):
     assert json.loads(first[8 : 8 + int.from_bytes(first[:8], "little")])["a"]["dtype"] == "I64"
 
 
-def test_sha256(tmp_path):
-    (tmp_path / "x").write_bytes(b"abc")
-    assert sha256(tmp_path / "x").startswith("ba7816bf8f01cfea")
+@pytest.fixture
+def rc(tmp_path, monkeypatch):
+    """Point the user's configuration to an empty folder."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config").mkdir()
+    return tmp_path / "config" / "bobrc.toml"
+
+
+def test_the_configuration_is_the_one_that_bob_uses():
+    """Read Bob's command: to run it takes many seconds of imports of its plugins."""
+    source = Path(importlib.util.find_spec("bob.cli").origin).read_text()
+    assert f'UserDefaults("{files.CONFIGURATION}"' in source
+    assert "clapper.rc" in source
+
+
+def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
+    configure_path("bob.bio.face.lfw.directory", tmp_path)
+    path = tmp_path / "some where" / "teacher.pth"
+
+    # as in bob.cli
+    @user_defaults_group(logger=logging.getLogger("test"), config=UserDefaults(files.CONFIGURATION))
+    def config(**_):
+        pass
+
+    answer = CliRunner().invoke(config, ["get", "bob.bio.face.lfw.directory"])
+    assert answer.stdout.strip() == str(tmp_path)
+    assert CliRunner().invoke(config, ["set", TEACHER, str(path)]).exit_code == 0
+    assert configured_path(TEACHER) == path
+    assert configured_path("bob.bio.face.lfw.directory") == tmp_path
+
+
+def test_configure_makes_the_folder_and_writes_whole_paths(rc, tmp_path, monkeypatch):
+    rc.parent.rmdir()
+    assert configured_path(TEACHER) is None
+    assert not rc.parent.exists()
+    monkeypatch.chdir(tmp_path)
+    assert configure_path(TEACHER, Path("weights/t.pth")) == rc
+    assert configured_path(TEACHER) == tmp_path / "weights" / "t.pth"
+
+
+def test_the_home_folder_is_expanded(rc, monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    rc.write_text(f'"{TEACHER}" = "~/t.pth"\n')
+    assert configured_path(TEACHER) == Path("/somewhere/t.pth")
+
+
+def test_a_required_path_says_the_command(rc, tmp_path, monkeypatch):
+    with pytest.raises(SynthDistillError, match=rf"the teacher.*bob config set {TEACHER} PATH"):
+        require_path(TEACHER, "the teacher")
+    configure_path(TEACHER, tmp_path / "gone.pth")
+    with pytest.raises(SynthDistillError, match=rf"gone\.pth.*bob config set {TEACHER} PATH"):
+        require_path(TEACHER, "the teacher")
+    (tmp_path / "gone.pth").touch()
+    assert require_path(TEACHER, "the teacher") == tmp_path / "gone.pth"
+    rc.write_text(f'"{TEACHER}" = "gone.pth"\n')
+    monkeypatch.chdir("/")
+    with pytest.raises(SynthDistillError, match="better give the whole path"):
+        require_path(TEACHER, "the teacher")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        *((content, r"cannot read.*bobrc\.toml") for content in ("a = [", "\x00", "5", "[1, 2")),
+        (f"{TEACHER} = 5", f"expected a path under {TEACHER}"),
+        (f"[{TEACHER}]\nx = 1", f"expected a path under {TEACHER}"),
+        (f'{TEACHER} = ""', f"expected a path under {TEACHER}"),
+    ],
+)
+def test_a_broken_configuration_is_told(rc, content, words):
+    rc.write_text(content)
+    with pytest.raises(SynthDistillError, match=words):
+        configured_path(TEACHER)
+
+
+def test_a_value_in_the_way_of_a_section_is_told_and_nothing_is_lost(rc):
+    rc.write_text('[bob]\npaper = "x"\n')
+    with pytest.raises(SynthDistillError, match=f"cannot set {TEACHER}"):
+        configure_path(TEACHER, Path("/t.pth"))
+    assert rc.read_text() == '[bob]\npaper = "x"\n'
+
+
+def test_files_imports_neither_bob_nor_torch():
+    code = (
+        f"import sys, {files.__name__}\n"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'bob.bio', 'bob.cli', 'dask')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
