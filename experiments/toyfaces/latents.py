@@ -9,8 +9,7 @@ for a known face, and the synthesis can be trained on it.
 import numpy
 import torch
 
-from bob.paper.ijcb2023_synthdistill.generators.layers import GAIN, LEAK
-from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
+from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import GAIN, LEAK, Generator
 from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
     CONDITION_NAMES,
     conditions_from_uniform,

@@ -136,7 +136,7 @@ def main(
     judge = accelerate_teacher(load_teacher(teacher))
 
     generator.train()
-    generator.half_in(4, torch.bfloat16)
+    generator.set_precision(torch.bfloat16)
     generator.to(memory_format=torch.channels_last)
     parameters = list(generator.synthesis.parameters())
     optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), fused=True)

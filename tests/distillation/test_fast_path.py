@@ -18,7 +18,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.networks import (
 from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
-from bob.paper.ijcb2023_synthdistill.generators.fast import FastGenerator
+from bob.paper.ijcb2023_synthdistill.generators.inference import InferenceGenerator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 from bob.paper.ijcb2023_synthdistill.recognition.fast import FastTeacher
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, load_teacher
@@ -50,9 +50,8 @@ def test_the_fast_path_is_used_unless_plain_is_asked_for(tiny_run):
         create_method(options, create_fabric(options))
         for options in (tiny_run, replace(tiny_run, plain=True))
     )
-    assert isinstance(fast.generator, FastGenerator)
+    assert isinstance(fast.generator, InferenceGenerator)
     assert isinstance(fast.teacher, FastTeacher)
-    assert fast.crop is faces.resize
     assert isinstance(plain.generator, Generator)
     assert isinstance(plain.teacher, Teacher)
     assert plain.crop is faces.crop
@@ -131,7 +130,7 @@ def test_compiling_without_a_compiler_is_refused_in_words(tiny_run, monkeypatch)
     networks = load_generator(tiny_run.generator), load_teacher(tiny_run.teacher)
     with pytest.raises(SynthDistillError, match=r"/nowhere/c\+\+ was not found.*--no-compile"):
         FrozenNetworks.prepare(*networks, replace(tiny_run, compile=True))
-    assert FrozenNetworks.prepare(*networks, tiny_run).crop is faces.resize
+    assert FrozenNetworks.prepare(*networks, tiny_run).crop is faces.crop
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_out_of_memory_names_the_batch_and_what_to_lower(tiny_run, tmp_path, mon
     def greedy(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("bob.paper.ijcb2023_synthdistill.distillation.step.faces.resize", greedy)
+    monkeypatch.setattr("bob.paper.ijcb2023_synthdistill.distillation.step.faces.crop", greedy)
     with pytest.raises(SynthDistillError, match=r"4 images at a time.*--micro-batch-size"):
         train(tiny_run, tmp_path, Stop())
 

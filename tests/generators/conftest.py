@@ -10,12 +10,14 @@ import numpy
 import pytest
 import torch
 
-from bob.paper.ijcb2023_synthdistill.generators.layers import Linear, StyledConvolution, ToRGB
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import (
     Block,
     Generator,
+    Linear,
     Mapping,
+    StyledConvolution,
     Synthesis,
+    ToRGB,
 )
 
 CLASS_NAMES = {
@@ -83,7 +85,7 @@ def publish(monkeypatch):
         state = {
             "training": False,
             "_parameters": own_dict(module._parameters),
-            "_buffers": own_dict(module._buffers),
+            "_buffers": own_dict((k, v) for k, v in module._buffers.items() if k != "fir"),
             "_non_persistent_buffers_set": set(),
             "_backward_hooks": OrderedDict(),
             "_modules": own_dict(

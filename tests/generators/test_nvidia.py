@@ -4,9 +4,6 @@ import functools
 import operator
 import os
 import pickle
-import pickletools
-import random
-import resource
 from pathlib import Path
 
 import numpy
@@ -22,15 +19,13 @@ MICRO = DATA / "stylegan2-micro.pkl"
 
 @pytest.fixture(scope="module")
 def reference():
-    return {
-        name: torch.from_numpy(array)
-        for name, array in numpy.load(DATA / "stylegan2-micro.ref.npz").items()
-    }
+    with numpy.load(DATA / "stylegan2-micro.ref.npz") as arrays:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def micro():
-    return nvidia.read_generator(MICRO).eval().requires_grad_(False)
+    return load_generator(MICRO)
 
 
 def assert_close(found, expected):
@@ -50,15 +45,15 @@ def test_every_w_is_the_published_network_s(micro, reference, name):
     assert_close(micro.mapping(reference["z"], **TRUNCATIONS[name]), reference[f"w_{name}"])
 
 
-@pytest.mark.parametrize("fused", [True, False, None])
 @pytest.mark.parametrize("mode", ["const", "none"])
 @pytest.mark.parametrize("name", ["psi1", "psi07"])
-def test_every_image_is_the_published_network_s(micro, reference, monkeypatch, name, mode, fused):
-    monkeypatch.setattr(micro.synthesis, "fused_modulation", fused)
+def test_every_image_is_the_published_network_s(micro, reference, name, mode):
     ws = reference[f"w_{name}"]
     assert_close(micro.synthesis(ws, noise_mode=mode), reference[f"img_{name}_{mode}"])
     if (name, mode) == ("psi1", "const"):
-        assert_close(micro.synthesis(ws, noise_mode=mode), reference["img_psi1_const_unfused"])
+        # in training, activations are scaled instead of weights
+        unfused = micro.train().synthesis(ws, noise_mode=mode)
+        assert_close(unfused, reference["img_psi1_const_unfused"])
 
 
 def test_random_noise_is_drawn_in_the_published_order(micro, reference):
@@ -72,6 +67,16 @@ def test_the_whole_fixture_is_compared(reference):
     compared |= {f"w_{name}" for name in TRUNCATIONS}
     compared |= {f"img_{name}_{mode}" for name in ("psi1", "psi07") for mode in ("const", "none")}
     assert compared == set(reference)
+
+
+@pytest.mark.parametrize("kind", ["StyledConvolution", "ToRGB"])
+def test_the_reference_notices_a_clamp_that_is_left_out(micro, reference, kind):
+    for module in micro.modules():
+        if type(module).__name__ == kind:
+            module.conv_clamp = None
+    image = micro.synthesis(reference["w_psi1"], noise_mode="const")
+    expected = reference["img_psi1_const"]
+    assert (image - expected).abs().max() > 0.01 * expected.std()
 
 
 def test_sizes_come_from_the_tensors(micro):
@@ -88,13 +93,6 @@ def test_sizes_come_from_the_tensors(micro):
     }
 
 
-def same(first, second):
-    weights, others = first.state_dict(), second.state_dict()
-    return weights.keys() == others.keys() and all(
-        torch.equal(weights[name], others[name]) for name in weights
-    )
-
-
 @pytest.mark.parametrize("era", ["ada", "stylegan3"])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("core", [b"numpy.core.", b"numpy._core."])
@@ -106,28 +104,34 @@ def test_all_forms_of_files(small_generator, publish, tmp_path, era, protocol, c
     path = tmp_path / "small.pkl"
     path.write_bytes(content)
     found = load_generator(path)
-    assert same(found, small_generator)
     assert found.options == small_generator.options
+    expected = small_generator.state_dict()
+    assert found.state_dict().keys() == expected.keys()
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(tensor, expected[name])
     ws = small_generator.mapping(torch.randn(2, 6))
-    expected = small_generator.synthesis(ws, noise_mode="const")
-    torch.testing.assert_close(found.synthesis(ws, noise_mode="const"), expected)
+    images = [network.synthesis(ws, noise_mode="const") for network in (found, small_generator)]
+    torch.testing.assert_close(*images)
 
 
-def test_no_clamp_and_half_precision_weights(small_generator, publish, tmp_path):
+def test_no_clamp_and_tensors_of_other_layouts(small_generator, publish, tmp_path):
     def edit(_, description):
         if "conv_clamp" in description["state"]:
             description["state"]["conv_clamp"] = None
         if description["class_name"] == "SynthesisLayer":
             parameters = description["state"]["_parameters"]
-            parameters["weight"] = torch.nn.Parameter(parameters["weight"].half())
+            weight = parameters["weight"].half().to(memory_format=torch.channels_last)
+            parameters["weight"] = torch.nn.Parameter(weight)
+            parameters["bias"] = torch.arange(100.0)[3 : 3 + len(parameters["bias"])]
 
     path = tmp_path / "small.pkl"
     path.write_bytes(publish(small_generator, edit=edit))
     found = load_generator(path)
     assert found.options["conv_clamp"] is None
-    assert found.synthesis.b8.conv0.weight.dtype == torch.float32
-    weight = small_generator.synthesis.b8.conv0.weight
-    assert torch.equal(found.synthesis.b8.conv0.weight, weight.half().float())
+    layer, other = found.synthesis.b8.conv0, small_generator.synthesis.b8.conv0
+    assert torch.equal(layer.weight, other.weight.half().float())
+    assert layer.weight.dtype == torch.float32
+    assert layer.bias[0] == 3.0
 
 
 def refused(tmp_path, content, match):
@@ -136,45 +140,28 @@ def refused(tmp_path, content, match):
     with pytest.raises(SynthDistillError, match=match) as error:
         load_generator(path)
     assert "refused.pkl" in error.value.message
+    assert "\x1b" not in error.value.message
     return error.value.message
 
 
-def test_stylegan3_is_named(small_generator, publish, tmp_path):
-    def edit(name, description):
-        if name == "synthesis.b4.":
-            description["class_name"] = "SynthesisInput"
-
-    message = refused(tmp_path, publish(small_generator, edit=edit), "StyleGAN3")
-    assert "`SynthesisInput`" in message
-
-
-@pytest.mark.parametrize("name", ["", "mapping.fc1."])
-def test_any_other_class_is_named(small_generator, publish, tmp_path, name):
-    def edit(found, description):
-        if found == name:
-            description["class_name"] = "Transformer"
-
-    refused(tmp_path, publish(small_generator, edit=edit), "class `Transformer`")
-
-
-def test_a_discriminator_is_not_a_generator(small_generator, publish, tmp_path):
-    def edit(name, description):
-        if not name:
-            description["class_name"] = "SynthesisBlock"
-
-    refused(tmp_path, publish(small_generator, edit=edit), "class `SynthesisBlock`")
-
-
-@pytest.mark.parametrize("top", [{}, {"G": 1, "D": 2}, [1, 2], None, {"G_ema": "text"}])
+@pytest.mark.parametrize("top", [{}, {"G": 1, "\x1b[31m": 2}, [1, 2], None, {"G_ema": "text"}])
 def test_no_generator_in_the_file(tmp_path, top):
     message = refused(tmp_path, pickle.dumps(top, 4), "no generator under the name 'G_ema'")
     if isinstance(top, dict):
-        assert all(f"'{name}'" in message for name in top)
+        assert all(ascii(name) in message for name in top)
 
 
 def test_a_tensorflow_pickle_is_explained(tmp_path, call):
     content = pickle.dumps((call("dnnlib.tflib.network", "Network"),), 4)
     refused(tmp_path, content, "TensorFlow")
+
+
+def rename(name, class_name):
+    def edit(found, description):
+        if found == name:
+            description["class_name"] = class_name
+
+    return edit
 
 
 def set_tensor(name, make):
@@ -199,16 +186,30 @@ def set_attribute(module, key, value):
     return edit
 
 
+def add_embedding(name, description):
+    if name == "mapping.":
+        modules = description["state"]["_modules"]
+        modules["embed"] = modules["fc0"]
+
+
 WRONG = {
+    "other": (rename("mapping.fc1.", "\x1b[31mTransformer"), r"class `\\x1b\[31mTransformer`"),
+    "discriminator": (rename("", "SynthesisBlock"), "class `SynthesisBlock`"),
+    "class": (rename("mapping.", 7), "truncated or damaged: TypeError: a module is described"),
+    "conditional": (add_embedding, "takes a class as well"),
     "missing": (set_tensor("synthesis.b8.conv1.bias", lambda _: None), "1 missing: synthesis.b8"),
     "shape": (
         set_tensor("synthesis.b16.conv0.weight", lambda x: x[:, :-1].clone()),
-        r"1 of another shape: synthesis.b16.conv0.weight is \[8, 11, 3, 3\] instead of \[8, 12",
+        r"1 of another shape: synthesis.b16.conv0.weight \[8, 11, 3, 3\] instead of \[8, 12",
     ),
-    "grey": (set_tensor("synthesis.b4.torgb.bias", lambda x: x[:1].clone()), r"is \[1\] instead"),
+    "grey": (set_tensor("synthesis.b4.torgb.bias", lambda x: x[:1].clone()), r"\[1\] instead"),
     "nan": (
         set_tensor("synthesis.b4.const", lambda x: x * float("nan")),
-        "1 not finite: synthesis.b4.const",
+        "not finite, in synthesis.b4.const",
+    ),
+    "integers": (
+        set_tensor("mapping.w_avg", lambda x: x.long()),
+        "1 not floating-point numbers: mapping.w_avg",
     ),
     "filter": (
         set_tensor("synthesis.b8.resample_filter", lambda x: x.roll(1, 0)),
@@ -224,6 +225,7 @@ WRONG = {
     "clamp": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 3), "different clamps"),
     "clamp's type": (set_attribute("synthesis.b8.conv0.", "conv_clamp", "3"), "a number was"),
     "clamp's size": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 10**400), "OverflowError"),
+    "gain": (set_attribute("mapping.fc0.", "bias_gain", float("nan")), "a number was"),
     "modules": (set_attribute("mapping.", "_modules", {"fc0": 1}), "'mapping.fc0.' is no module"),
     "state": (set_attribute("mapping.", "_parameters", 5), "not a StyleGAN2 pickle"),
 }  # fmt: skip
@@ -235,35 +237,22 @@ def test_a_generator_that_does_not_fit_is_explained(small_generator, publish, tm
     refused(tmp_path, publish(small_generator, edit=edit), match)
 
 
-def test_a_class_conditional_generator_is_explained(small_generator, publish, tmp_path):
-    def edit(name, description):
-        if name == "mapping.":
-            modules = description["state"]["_modules"]
-            modules["embed"] = modules["fc0"]
-
-    refused(tmp_path, publish(small_generator, edit=edit), "takes a class as well")
-
-
 def test_a_module_inside_itself():
-    description = {"class_name": "FullyConnectedLayer", "state": {"_modules": {}}}
-    root = nvidia.PersistentObject(description)
-    description["state"]["_modules"]["again"] = root  # a pickle can do that through its memo
+    state = {"_modules": {}}
+    root = nvidia.PersistentObject({"class_name": "FullyConnectedLayer", "state": state})
+    state["_modules"]["again"] = root  # a pickle can do that through its memo
     with pytest.raises(ValueError, match="more than 10,000 modules"):
-        list(nvidia._walk(root))
+        nvidia._walk(root)
 
 
-def test_many_names_for_the_same_numbers(small_generator, publish, tmp_path):
-    shared = torch.nn.Parameter(torch.zeros(10, 10_000))
-
-    def edit(name, description):
-        if name == "mapping.":
-            description["state"]["_parameters"] = {f"x{index}": shared for index in range(1000)}
-
-    content = publish(small_generator, edit=edit)
-    assert len(content) < 2_000_000
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(tmp_path, content, "the tensors are larger than the file")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+def test_what_a_pickle_makes_does_not_take_a_state(small_generator, publish, tmp_path):
+    # BUILD on the name (a class) and on what it makes: both would set attributes
+    name = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
+    made = b"(U\x0aclass_nameU\x01aU\x05state}d\x85R"
+    for target in (name, name + made):
+        refused(
+            tmp_path, b"\x80\x02" + target + b"N}U\x05stateU\x01bs\x86b.", "state of a .* is set"
+        )
 
 
 @pytest.mark.parametrize("function", [os.system, eval, functools.partial, operator.attrgetter])
@@ -307,37 +296,5 @@ def test_code_inside_a_stored_tensor(small_generator, publish, tmp_path):
     start = honest.index(magic, honest.index(b"w_avg"))
     payload = pickle.dumps(Payload(), 2)
     content = honest[:start] + payload + honest[start + len(payload) :]
-    refused(tmp_path, content, r"asks for `\w+\.system`")
+    refused(tmp_path, content, r"asks for the code `\w+\.system`")
     assert not marker.exists()
-
-
-def test_truncated_files(tmp_path):
-    content = MICRO.read_bytes()
-    path = tmp_path / "truncated.pkl"
-    for length in [1, 2, 50, 500, 5000, 100_000, len(content) - 100, len(content) - 1]:
-        path.write_bytes(content[:length])
-        with pytest.raises(SynthDistillError, match=r"truncated\.pkl .*truncated or damaged"):
-            load_generator(path)
-
-
-def test_random_damage_gives_a_generator_or_our_error(tmp_path):
-    """Change instructions of the fixture: no other exception, little memory, nothing executed."""
-    generator = random.Random(3)
-    honest = MICRO.read_bytes()
-    positions = [position for _, _, position in pickletools.genops(honest)]
-    instructions = [code.code.encode("latin1")[0] for code in pickletools.opcodes]
-    path = tmp_path / "damaged.pkl"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    errors = 0
-    for _ in range(300):
-        content = bytearray(honest)
-        for _ in range(generator.randrange(1, 4)):
-            position = generator.choice(positions) + generator.randrange(3)
-            content[position % len(content)] = generator.choice(instructions)
-        path.write_bytes(content)
-        try:
-            load_generator(path)
-        except SynthDistillError:
-            errors += 1
-    assert errors > 100
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

@@ -62,13 +62,9 @@ def crop(images: torch.Tensor) -> torch.Tensor:
         antialias), as the published training does.
     """
     top, left, side = crop_box(images.shape[-1])
-    return resize(images[:, :, top : top + side, left : left + side])
-
-
-def resize(windows: torch.Tensor) -> torch.Tensor:
-    """Clamp and resize windows ``[B, 3, H, W]``, which were cut already, to faces."""
+    window = images[:, :, top : top + side, left : left + side]
     return F.interpolate(
-        windows.clamp(-1.0, 1.0),
+        window.clamp(-1.0, 1.0),
         size=(FACE_SIZE, FACE_SIZE),
         mode="bilinear",
         align_corners=False,

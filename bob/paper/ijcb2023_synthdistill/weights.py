@@ -2,7 +2,8 @@
 
 import json
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,12 +11,15 @@ import torch
 from torch import nn
 
 from .files import SynthDistillError, atomic_write, reading
+from .unpickling import quoted
 
 WRAPPERS = ("state_dict", "state_dict_backbone", "model")
 """Keys under which training scripts (InsightFace's, Lightning's, timm's) nest the state dict."""
 
 LISTED = 8
 """Names that an error message lists before it says how many more there are."""
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 State = dict[str, torch.Tensor]
 
@@ -46,8 +50,8 @@ def read_weights(path: Path | str, what: str) -> tuple[State, dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise SynthDistillError(
-            f"{path} is not {what}, or it is truncated or damaged: {ascii(str(error))[1:-1]}. "
-            "Download or copy it again."
+            f"{path} is not {what}, or it is truncated or damaged: {quoted(error)}. Download or "
+            "copy it again."
         ) from error
 
 
@@ -67,10 +71,9 @@ def parse_torch(stream: BinaryIO, path: Path | str, what: str) -> State:
     ):
         described = f"a {type(found).__name__}"
         if isinstance(found, Mapping):
-            described = f"a dictionary with {shorten([ascii(k)[1:-1] for k in found]) or 'nothing'}"
+            described = f"a dictionary with {shorten(map(quoted, found)) or 'nothing'}"
         raise SynthDistillError(
-            f"expected {what} in {path}: a state dict, i.e. tensors by name; found {described}. "
-            "Save it with `torch.save(model.state_dict(), PATH)`."
+            f"expected {what} in {path}: tensors by name; found {described}. Give another file."
         )
     if all(name.startswith("module.") for name in found):  # parallel training
         return {name.removeprefix("module."): tensor for name, tensor in found.items()}
@@ -83,18 +86,17 @@ def load_torch(stream: BinaryIO, path: Path | str, what: str) -> Any:
         return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message explains how to load it unsafely
-        _, asked, name = str(error).partition("Unsupported global: GLOBAL ")
-        reason = (
-            f"it asks for code ({ascii(name.split(' ')[0])[1:-1]})" if asked else "it is damaged"
-        )
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for the code `{quoted(asked[1])}`" if asked else "it holds other things"
         raise SynthDistillError(
-            f"{path} is not {what}: {reason}, and nothing of it was executed. Expected "
-            "safetensors, or a state dict as `torch.save(model.state_dict(), PATH)` writes it."
+            f"{path} is not {what}, or it is damaged: {reason} where only tensors and plain values "
+            "belong. Nothing of it was executed. Get a file that holds weights alone, such as "
+            "safetensors or a state dict."
         ) from error
     except Exception as error:  # damaged bytes can fail in any way
         raise SynthDistillError(
-            f"{path} is not {what} (safetensors, or a state dict as `torch.save` writes it), or it "
-            f"is truncated or damaged: {type(error).__name__}. Download or copy it again."
+            f"{path} is not {what}, or it is truncated or damaged: {type(error).__name__}. "
+            "Download or copy it again."
         ) from error
 
 
@@ -110,13 +112,15 @@ def check_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: P
         "missing": [
             n for n in expected if n not in state and not n.endswith("num_batches_tracked")
         ],
-        "too many": [ascii(name)[1:-1] for name in state if name not in expected],
+        "too many": [quoted(name) for name in state if name not in expected],
         "of another shape": [
             f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
             for name, tensor in expected.items()
             if name in state and state[name].shape != tensor.shape
         ],
-        "not floating-point numbers": [n for n in real if not state[n].is_floating_point()],
+        "not floating-point numbers": [
+            n for n in real if state[n].dtype not in FLOATS or state[n].layout != torch.strided
+        ],
     }
     if any(faults.values()):
         told = "; ".join(
@@ -126,7 +130,8 @@ def check_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: P
             f"the tensors in {path} are not those of this network. {told}. Check that the file is "
             "the right one."
         )
-    broken = [n for n in real if not state[n].isfinite().all()]
+    # as they will be in the network: a large float64 becomes infinite there
+    broken = [n for n in real if not state[n].to(expected[n].dtype).isfinite().all()]
     negative = [n for n in real if n.endswith("running_var") and (state[n] < 0).any()]
     if broken or negative:
         kind = "values that are not finite" if broken else "negative variances"
@@ -140,7 +145,9 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Pa
     """Copy a state dict into a network after :py:func:`check_weights`; meta becomes the CPU."""
     check_weights(network, state, path)
     if any(tensor.is_meta for tensor in network.state_dict().values()):
-        network.to_empty(device="cpu")
+        # `to_empty` would take the content of buffers that no file holds
+        made = {n: torch.empty_like(t, device="cpu") for n, t in network.state_dict().items()}
+        network.load_state_dict(made, assign=True)
     counters = {
         name: torch.zeros_like(t) for name, t in network.state_dict().items() if name not in state
     }
@@ -197,7 +204,8 @@ def check_format(metadata: Mapping[str, str], name: str, version: int, path: Pat
         )
 
 
-def shorten(names: list[str]) -> str:
+def shorten(names: Iterable[str]) -> str:
     """List the first names and say how many more there are."""
+    names = list(names)
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

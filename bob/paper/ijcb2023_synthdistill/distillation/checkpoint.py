@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..files import SynthDistillError, atomic_write
-from ..torch_files import read_torch
+from ..weights import load_torch
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file and check it against its own checksum."""
     payload = _read_payload(path)
     try:
-        state = read_torch(io.BytesIO(payload))
+        state = load_torch(io.BytesIO(payload), path, "a checkpoint")
     except Exception as error:
         raise _UnsoundError(f"cannot be decoded ({error})") from error
     if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):

@@ -63,21 +63,18 @@ class FrozenNetworks:
             return cls(_in_type(generator, dtype), _in_type(teacher, dtype), faces.crop)
         if options.compile:
             _check_compiler()
-        from ..generators.fast import FastGenerator, accelerate_generator
+        from ..generators.inference import for_inference
         from ..recognition.fast import FastTeacher, accelerate_teacher
 
-        fast_generator = accelerate_generator(generator, dtype)
+        fast_generator = for_inference(generator, dtype)
         fast_teacher = accelerate_teacher(teacher, dtype)
-        crop: Crop = faces.crop
-        if isinstance(fast_generator, FastGenerator):
-            crop = faces.resize
-        else:
+        if fast_generator is generator:
             fast_generator = _in_type(generator, dtype)
         if not isinstance(fast_teacher, FastTeacher):
             fast_teacher = _in_type(teacher, dtype)
         elif options.compile:
             fast_teacher.compile()
-        return cls(fast_generator, fast_teacher, crop)
+        return cls(fast_generator, fast_teacher, faces.crop)
 
 
 def prepare_student(student: nn.Module, options: Options) -> nn.Module:
@@ -104,13 +101,9 @@ def _check_compiler() -> None:
 
 def _in_type(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """Let a network that has no fast form compute in a type."""
-    from ..generators.stylegan2 import Generator
-
     if dtype is None:
         return network
-    if isinstance(network, Generator):
-        network.half_in(0 if dtype == torch.float32 else network.num_ws, dtype)
-    elif callable(set_precision := getattr(network, "set_precision", None)):
+    if callable(set_precision := getattr(network, "set_precision", None)):
         set_precision(dtype)
     elif dtype != torch.float32:
         raise SynthDistillError(

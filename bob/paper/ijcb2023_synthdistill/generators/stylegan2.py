@@ -2,37 +2,204 @@
 
 The network of Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020),
 with skip connections, under the tensor names of the published generators, so that their weights
-fit. This is the reference: small, readable, on any device, differentiable.
+fit. This is the reference: small, readable, on any device, differentiable. In equations x are
+activations, s styles and W weights.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import GAIN, LEAK, Linear, StyledConvolution, ToRGB, upsample
+LEAK = 0.2
+GAIN = math.sqrt(2.0)
+"""Slope of the leaky ReLU below zero, and the gain that keeps the variance behind it."""
+
+FIR = (1.0, 3.0, 3.0, 1.0)
+"""The low-pass filter of every up-sampling, before normalisation; it is applied in y and in x."""
+
+NOISE_MODES = ("random", "const", "none")
 
 Noise = Callable[[int, int], torch.Tensor]
 """``(batch, resolution)`` to noise ``[batch, 1, resolution, resolution]`` of N(0, 1)."""
 
-NOISE_MODES = ("random", "const", "none")
+
+class Linear(nn.Module):
+    """A linear layer with an equalised learning rate: y = (gain W) x + multiplier b."""
+
+    def __init__(
+        self, inputs: int, outputs: int, multiplier: float = 1.0, bias: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.multiplier = multiplier
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Transform features ``[B, inputs]`` to ``[B, outputs]``."""
+        gain = self.multiplier / math.sqrt(self.weight.shape[1])
+        return F.linear(x, self.weight * gain, self.bias * self.multiplier)
 
 
-class Mapping(nn.Module):
-    """From z to w: a perceptron on the normalised z.
+def low_pass_filter() -> torch.Tensor:
+    """Make the filter ``[4, 4]`` of an up-sampling; its sum is 4, as zeros were inserted.
+
+    It is in no file, so it is on the CPU even where networks are built without numbers (``meta``).
+    """
+    taps = torch.tensor(FIR, device="cpu")
+    taps = taps * (2.0 / taps.sum())
+    return torch.outer(taps, taps)
+
+
+def upsample(x: torch.Tensor, fir: torch.Tensor) -> torch.Tensor:
+    """Double height and width of ``[B, C, H, W]``: insert zeros and filter."""
+    return F.conv_transpose2d(x, _for_channels(fir, x), stride=2, padding=1, groups=x.shape[1])
+
+
+def _for_channels(fir: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return fir.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+
+
+def modulated_convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    *,
+    demodulate: bool = True,
+    fir: torch.Tensor | None = None,
+    fused: bool = True,
+) -> torch.Tensor:
+    """Convolve each image by weights of its own: W scaled by the image's styles.
+
+    W'[b, o, i] = s[b, i] W[o, i], and with demodulation each output channel is divided by its norm,
+    so that it keeps unit variance. Scaling the input by s and the output by 1 / norm instead of W
+    gives the same numbers but for rounding.
 
     Parameters
     ----------
-    z_dim, w_dim
-        Sizes of the latent vectors.
-    num_ws
-        How many w the synthesis takes.
-    num_layers
-        Number of linear layers, each with ``w_dim`` outputs.
-    multiplier
-        Relative learning rate of these layers.
+    x, weight, styles
+        ``[B, I, H, W]``, ``[O, I, k, k]`` and ``[B, I]``.
+    demodulate
+        Normalise the output channels.
+    fir
+        Double height and width, by a transposed convolution and this low-pass filter.
+    fused
+        Make one weight for each image and convolve in groups; else scale the activations.
+
+    Returns
+    -------
+        ``[B, O, H, W]``, or twice as high and wide.
     """
+    batch, inputs, height, width = x.shape
+    if demodulate and x.dtype == torch.float16:
+        # the demodulation undoes any scale: take the one that keeps half precision in its range
+        weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
+        weight = weight / math.sqrt(weight[0].numel())
+        styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    scale = None
+    if demodulate:
+        # sum over i, k, k of (s W)^2 = sum over i of s^2 (sum over k, k of W^2)
+        power = styles.square() @ weight.square().sum(dim=(2, 3)).t()
+        scale = (power + 1e-8).rsqrt()
+
+    if not fused:
+        x = x * styles.to(x.dtype)[:, :, None, None]
+        x = _convolve(x, weight.to(x.dtype), fir, groups=1)
+        return x if scale is None else x * scale.to(x.dtype)[:, :, None, None]
+
+    weights = weight * styles[:, None, :, None, None]
+    if scale is not None:
+        weights = weights * scale[:, :, None, None, None]
+    weights = weights.flatten(0, 1).to(x.dtype)
+    x = _convolve(x.reshape(1, batch * inputs, height, width), weights, fir, groups=batch)
+    return x.reshape(batch, -1, *x.shape[2:])
+
+
+def _convolve(
+    x: torch.Tensor, weight: torch.Tensor, fir: torch.Tensor | None, groups: int
+) -> torch.Tensor:
+    if fir is None:
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
+    # a transposed convolution expects [groups * I, O, k, k]
+    weight = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    x = F.conv_transpose2d(x, weight, stride=2, groups=groups)
+    return F.conv2d(x, _for_channels(fir, x), padding=1, groups=x.shape[1])
+
+
+def _clamp(x: torch.Tensor, limit: float | None) -> torch.Tensor:
+    return x if limit is None else x.clamp(-limit, limit)
+
+
+class StyledConvolution(nn.Module):
+    """Modulated convolution, noise, bias, leaky ReLU, clamp; if ``up``, twice as high and wide."""
+
+    noise_const: torch.Tensor
+    fir: torch.Tensor | None
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, size: int, up: bool, conv_clamp: float | None
+    ) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.affine = Linear(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise_const", torch.randn(size, size))
+        self.register_buffer("fir", low_pass_filter() if up else None, persistent=False)
+
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None, fused: bool
+    ) -> torch.Tensor:
+        """Transform ``[B, inputs, H, W]`` and w ``[B, w_dim]``; add noise ``[1 or B, 1, R, R]``."""
+        x = modulated_convolution(x, self.weight, self.affine(w), fir=self.fir, fused=fused)
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
+        x = x + self.bias.to(x.dtype)[:, None, None]
+        return _clamp(F.leaky_relu(x, LEAK) * GAIN, self.conv_clamp)
+
+
+class ToRGB(nn.Module):
+    """A modulated 1x1 convolution to colours, without demodulation."""
+
+    def __init__(self, inputs: int, w_dim: int, conv_clamp: float | None) -> None:
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.affine = Linear(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, fused: bool) -> torch.Tensor:
+        """Transform activations ``[B, inputs, H, W]`` and w ``[B, w_dim]`` to ``[B, 3, H, W]``."""
+        styles = self.affine(w) / math.sqrt(x.shape[1])
+        x = modulated_convolution(x, self.weight, styles, demodulate=False, fused=fused)
+        return _clamp(x + self.bias.to(x.dtype)[:, None, None], self.conv_clamp)
+
+
+class Block(nn.Module):
+    """All layers of one resolution; without ``inputs`` the first, which starts from a constant."""
+
+    def __init__(
+        self, inputs: int, outputs: int, w_dim: int, resolution: int, conv_clamp: float | None
+    ) -> None:
+        super().__init__()
+        self.resolution = resolution
+        if inputs:
+            self.conv0 = StyledConvolution(inputs, outputs, w_dim, resolution, True, conv_clamp)
+        else:
+            self.const = nn.Parameter(torch.randn(outputs, resolution, resolution))
+        self.conv1 = StyledConvolution(outputs, outputs, w_dim, resolution, False, conv_clamp)
+        self.torgb = ToRGB(outputs, w_dim, conv_clamp)
+
+    def convolutions(self) -> list[StyledConvolution]:
+        """List the convolutions in their order."""
+        return [self.conv0, self.conv1] if hasattr(self, "conv0") else [self.conv1]
+
+
+class Mapping(nn.Module):
+    """From z to w: a perceptron on the normalised z, every layer with ``w_dim`` outputs."""
 
     w_avg: torch.Tensor
 
@@ -47,11 +214,12 @@ class Mapping(nn.Module):
             self.add_module(f"fc{index}", Linear(inputs, w_dim, multiplier))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
+    def layer(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Pass features ``[B, inputs]`` through a layer and its leaky ReLU."""
+        return F.leaky_relu(self.get_submodule(f"fc{index}")(x), LEAK) * GAIN
+
     def forward(
-        self,
-        z: torch.Tensor,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
+        self, z: torch.Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> torch.Tensor:
         """Map latent vectors to ws.
 
@@ -71,7 +239,7 @@ class Mapping(nn.Module):
         x = z.to(torch.float32)
         x = x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
         for index in range(self.num_layers):
-            x = F.leaky_relu(self.get_submodule(f"fc{index}")(x), LEAK) * GAIN
+            x = self.layer(index, x)
         ws = x.unsqueeze(1).expand(-1, self.num_ws, -1)
         if truncation_psi == 1.0:
             return ws
@@ -80,79 +248,11 @@ class Mapping(nn.Module):
             return pulled
         return torch.cat([pulled[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)
 
-    @torch.no_grad()
-    def update_average(self, ws: torch.Tensor, decay: float = 0.998) -> None:
-        """Follow the average of w while training, as the truncation needs it.
-
-        Parameters
-        ----------
-        ws
-            What the mapping gave without truncation: ``[B, num_ws, w_dim]``.
-        decay
-            What remains of the old average; 0 takes the average of this batch.
-        """
-        self.w_avg.lerp_(ws[:, 0].mean(dim=0), 1.0 - decay)
-
-
-class Block(nn.Module):
-    """All layers of one resolution.
-
-    Parameters
-    ----------
-    inputs
-        Number of channels of the block before; 0 in the first, which starts from a constant.
-    outputs
-        Number of channels.
-    w_dim
-        Size of w.
-    resolution
-        Height and width of the output.
-    conv_clamp
-        Limit of the outputs of each layer.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, w_dim: int, resolution: int, conv_clamp: float | None
-    ) -> None:
-        super().__init__()
-        self.resolution = resolution
-        self.num_convolutions = 2 if inputs else 1
-        if inputs:
-            self.conv0 = StyledConvolution(inputs, outputs, w_dim, resolution, True, conv_clamp)
-        else:
-            self.const = nn.Parameter(torch.randn(outputs, resolution, resolution))
-        self.conv1 = StyledConvolution(outputs, outputs, w_dim, resolution, False, conv_clamp)
-        self.torgb = ToRGB(outputs, w_dim, conv_clamp)
-
-    def convolutions(self) -> list[StyledConvolution]:
-        """List the convolutions in their order."""
-        return [self.conv0, self.conv1] if self.num_convolutions == 2 else [self.conv1]
-
 
 class Synthesis(nn.Module):
-    """From ws to images.
+    """From ws to images: the blocks from 4x4 on, whose colours are doubled and added up."""
 
-    Parameters
-    ----------
-    w_dim
-        Size of w.
-    resolution
-        Height and width of the images: a power of 2, at least 4.
-    channel_base, channel_max
-        A block of resolution r has ``min(channel_base // r, channel_max)`` channels.
-    conv_clamp
-        Limit of the outputs of each layer.
-    num_fp16_res
-        In how many of the highest resolutions half precision is used.
-
-    Attributes
-    ----------
-    half_dtype, half_resolutions, half_devices
-        The half precision, in how many resolutions, and on which types of devices (None: on all).
-    fused_modulation
-        True: one weight for each image; False: scaled activations (the faster one on most
-        machines); None: as the published network, fused in float32 when not training.
-    """
+    fir: torch.Tensor
 
     def __init__(
         self,
@@ -171,14 +271,21 @@ class Synthesis(nn.Module):
             self.add_module(f"b{size}", Block(inputs, outputs, w_dim, size, conv_clamp))
             inputs = outputs
         self.num_ws = 2 * len(self.resolutions)
-        self.half_dtype = torch.float16
-        self.half_resolutions = num_fp16_res
-        self.half_devices: tuple[str, ...] | None = ("cuda",)
-        self.fused_modulation: bool | None = None
+        self.num_fp16_res = num_fp16_res
+        self.precision: torch.dtype | None = None
+        self.register_buffer("fir", low_pass_filter(), persistent=False)
 
     def blocks(self) -> list[Block]:
         """List the blocks, from 4x4 on."""
         return [self.get_submodule(f"b{size}") for size in self.resolutions]  # type: ignore[misc]
+
+    def dtype(self, resolution: int, device: torch.device) -> torch.dtype:
+        """Give the precision of a block: by default the file's float16 on CUDA, else float32."""
+        if self.precision is not None:
+            return self.precision
+        # like the published network, never below 8x8
+        lowest = max(2 * self.resolutions[-1] >> self.num_fp16_res, 8)
+        return torch.float16 if device.type == "cuda" and resolution >= lowest else torch.float32
 
     def forward(
         self, ws: torch.Tensor, noise_mode: str = "random", noise: Noise | None = None
@@ -200,54 +307,52 @@ class Synthesis(nn.Module):
         -------
             ``[B, 3, resolution, resolution]``, float32, RGB, about [-1, 1], not clamped.
         """
-        if noise_mode not in NOISE_MODES:
-            raise ValueError(f"noise_mode is one of {NOISE_MODES}, not {noise_mode!r}")
-        if ws.ndim != 3 or ws.shape[1] != self.num_ws:
-            raise ValueError(f"ws are [B, {self.num_ws}, w_dim], not {list(ws.shape)}")
+        check_synthesis(ws, self.num_ws, noise_mode)
         ws = ws.to(torch.float32)
         batch = ws.shape[0]
         x = self.get_parameter("b4.const").expand(batch, -1, -1, -1)
         image: torch.Tensor | None = None
         index = 0
         for block in self.blocks():
-            dtype = self._dtype(block.resolution, ws.device)
-            fused = self.fused_modulation
-            if fused is None:
-                fused = dtype == torch.float32 and not self.training
+            dtype = self.dtype(block.resolution, ws.device)
+            # as the published network does
+            fused = dtype == torch.float32 and not self.training
             x = x.to(dtype)
             for layer in block.convolutions():
-                x = layer(x, ws[:, index], self._noise(layer, batch, noise_mode, noise), fused)
+                maps = noise_maps(layer.noise_const, batch, noise_mode, noise)
+                x = layer(x, ws[:, index], maps, fused)
                 index += 1
             # the colours share w with the next block's first convolution
             colours = block.torgb(x, ws[:, index], fused).to(torch.float32)
-            image = colours if image is None else upsample(image) + colours
+            image = colours if image is None else upsample(image, self.fir) + colours
         assert image is not None  # noqa: S101 - there is at least the block of 4x4
         return image
 
-    def _dtype(self, resolution: int, device: torch.device) -> torch.dtype:
-        wanted = self.half_devices is None or device.type in self.half_devices
-        # like the published network, never below 8x8
-        lowest = max(2 * self.resolutions[-1] >> self.half_resolutions, 8)
-        return self.half_dtype if wanted and resolution >= lowest else torch.float32
 
-    def _noise(
-        self, layer: StyledConvolution, batch: int, mode: str, noise: Noise | None
-    ) -> torch.Tensor | None:
-        if mode == "none":
-            return None
-        if mode == "const":
-            return layer.noise_const
-        if noise is not None:
-            return noise(batch, layer.resolution)
-        return torch.randn(
-            batch, 1, layer.resolution, layer.resolution, device=layer.noise_const.device
-        )
+def check_synthesis(ws: torch.Tensor, num_ws: int, noise_mode: str) -> None:
+    """Refuse what no synthesis takes."""
+    if noise_mode not in NOISE_MODES:
+        raise ValueError(f"noise_mode is one of {NOISE_MODES}, not {noise_mode!r}")
+    if ws.ndim != 3 or ws.shape[1] != num_ws:
+        raise ValueError(f"ws are [B, {num_ws}, w_dim], not {list(ws.shape)}")
+
+
+def noise_maps(
+    const: torch.Tensor, batch: int, mode: str, noise: Noise | None
+) -> torch.Tensor | None:
+    """Give a convolution's noise ``[1 or B, 1, R, R]``; ``const`` ``[R, R]`` is its own."""
+    size = const.shape[-1]
+    if mode == "none":
+        return None
+    if mode == "const":
+        return const[None, None]
+    if noise is not None:
+        return noise(batch, size)
+    return torch.randn(batch, 1, size, size, device=const.device)
 
 
 class Generator(nn.Module):
-    """StyleGAN2.
-
-    The defaults are those of the published generator of 256x256 faces: 24,767,458 parameters.
+    """StyleGAN2; the defaults are those of the published one of 256x256: 24,767,458 parameters.
 
     Parameters
     ----------
@@ -257,14 +362,13 @@ class Generator(nn.Module):
         Height and width of the images: a power of 2, at least 4.
     channel_base, channel_max
         A block of resolution r has ``min(channel_base // r, channel_max)`` channels.
-    mapping_layers
-        Number of layers of the mapping.
-    mapping_multiplier
-        Relative learning rate of the mapping.
+    mapping_layers, mapping_multiplier
+        Number of layers of the mapping, and their relative learning rate.
     conv_clamp
         Every convolution's output is clamped to plus and minus this; None: it is not.
     num_fp16_res
-        In how many of the highest resolutions float16 is used, on CUDA. See :py:meth:`half_in`.
+        In how many of the highest resolutions float16 is used on CUDA, unless
+        :py:meth:`set_precision` says otherwise.
     """
 
     def __init__(
@@ -279,6 +383,8 @@ class Generator(nn.Module):
         conv_clamp: float | None = 256.0,
         num_fp16_res: int = 0,
     ) -> None:
+        # all that was given, before there are other names
+        self.options = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
         super().__init__()
         if resolution < 4 or resolution & (resolution - 1):
             raise ValueError(f"the resolution is a power of 2, at least 4, not {resolution}")
@@ -287,45 +393,18 @@ class Generator(nn.Module):
         self.z_dim = z_dim
         self.w_dim = w_dim
         self.resolution = resolution
-        self.options = {
-            "z_dim": z_dim,
-            "w_dim": w_dim,
-            "resolution": resolution,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "mapping_layers": mapping_layers,
-            "mapping_multiplier": mapping_multiplier,
-            "conv_clamp": conv_clamp,
-            "num_fp16_res": num_fp16_res,
-        }
         self.synthesis = Synthesis(
             w_dim, resolution, channel_base, channel_max, conv_clamp, num_fp16_res
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_multiplier)
 
-    def half_in(self, resolutions: int, dtype: torch.dtype = torch.float16) -> None:
-        """Use half precision in the highest resolutions, on every device.
-
-        Parameters
-        ----------
-        resolutions
-            How many: 0 is float32 everywhere.
-        dtype
-            :py:data:`torch.float16` or :py:data:`torch.bfloat16`.
-        """
-        self.synthesis.half_resolutions = resolutions
-        self.synthesis.half_dtype = dtype
-        self.synthesis.half_devices = None
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Let the whole synthesis compute in this precision, on every device."""
+        self.synthesis.precision = dtype
 
     def forward(
-        self,
-        z: torch.Tensor,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise_mode: str = "random",
-        noise: Noise | None = None,
+        self, z: torch.Tensor, truncation_psi: float = 1.0, noise_mode: str = "random"
     ) -> torch.Tensor:
         """Make images ``[B, 3, resolution, resolution]`` from z ``[B, z_dim]``."""
-        ws = self.mapping(z, truncation_psi, truncation_cutoff)
-        return self.synthesis(ws, noise_mode, noise)
+        return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
