@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.generators import save_generator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
-from bob.paper.ijcb2023_synthdistill.recognition.fast import accelerate_teacher
+from bob.paper.ijcb2023_synthdistill.recognition.inference import for_inference
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
 from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
@@ -133,7 +133,7 @@ def main(
                 parameter.mul_(0.3)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     targets = Targets(generator, batch_size, images // batch_size, seed)
-    judge = accelerate_teacher(load_teacher(teacher))
+    judge = for_inference(load_teacher(teacher))
 
     generator.train()
     generator.set_precision(torch.bfloat16)

@@ -1,6 +1,5 @@
 import functools
-import json
-import os
+import logging
 import sys
 import time
 
@@ -10,19 +9,25 @@ import safetensors
 import safetensors.torch
 import timm
 import torch
+from torch import nn
 
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition import student as module
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.student import (
+    count_parameters,
     create_student,
     load_student,
     read_metadata,
+    read_published,
     save_student,
 )
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import save_teacher
 
 SMALL = "mobilenetv3_small_050"
+
+STRANGE = ("hf-hub:a/tinynet_a", "hf_hub:a/b.in1k", "local-dir:/tmp/model", "/tmp/tinynet_a", "a/b")
+"""Where timm would look for code's arguments and weights other than its own."""
 
 
 def faces(count=2):
@@ -49,7 +54,7 @@ def no_network(tmp_path, monkeypatch):
 )
 def test_tinyfar_has_its_published_size(name, parameters):
     student = create_student(name, initialisation="random")
-    assert sum(p.numel() for p in student.parameters()) == parameters
+    assert count_parameters(student) == parameters
     names = [n for n, _ in student.named_parameters()]
     assert names[-2:] == ["linear.weight", "linear.bias"]
     assert all(n.startswith("backbone.") for n in names[:-2])
@@ -81,11 +86,11 @@ def test_random_start_follows_the_seed():
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("tinyfar-d", "tinyfar-"),
-        ("TinyFaR_A", "tinyfar-a"),
-        ("mobilenet_v3_small", "mobilenetv3_small"),
-        ("tinynet_a.in21k", r"tinynet_a\.in1k"),
-        ("hf-hub:someone/something", "expected tinyfar-a, tinyfar-b, tinyfar-c or a timm model"),
+        ("tinyfar-d", "Did you mean 'tinyfar-"),
+        ("TinyFaR_A", "Did you mean 'tinyfar-a'"),
+        ("mobilenet_v3_small", "Did you mean 'mobilenetv3_small"),
+        ("tinynet_a.in21k", r"Did you mean 'tinynet_a\.in1k'"),
+        *((name, "expected tinyfar-a, tinyfar-b, tinyfar-c or a timm model") for name in STRANGE),
     ],
 )
 def test_unknown_name_is_answered_with_the_nearest(name, near):
@@ -99,32 +104,27 @@ def test_model_that_takes_no_faces_is_said(name):
         create_student(name, "random")
 
 
-def three_choices(error):
-    return all(
-        f"`{word}`" in error.message for word in ("imagenet", "random")
-    ) and "path of a file" in (error.message)
+def says_three_choices(error):
+    words = ("`imagenet`", "`random`", "path of a file")
+    return all(word in error.message for word in words)
 
 
-def test_without_a_connection_the_three_choices_are_named_soon(no_network):
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_a_connection_the_three_choices_are_named_soon(no_network, monkeypatch, offline):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     start = time.monotonic()
     with pytest.raises(SynthDistillError, match="ImageNet weights of timm's tinynet_c") as caught:
         create_student("tinyfar-c", initialisation="imagenet")
     assert time.monotonic() - start < 5
-    assert three_choices(caught.value)
-
-
-def test_offline_mode_is_answered_likewise(no_network, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(SynthDistillError, match="offline mode is enabled") as caught:
-        create_student("tinyfar-c")
-    assert three_choices(caught.value)
+    assert says_three_choices(caught.value)
+    assert ("offline mode is enabled" in caught.value.message) == offline
 
 
 def test_model_without_imagenet_weights_is_never_started_at_random():
     name = next(n for n in timm.list_models("mobilenet*") if not timm.is_model_pretrained(n))
     with pytest.raises(SynthDistillError, match="No pretrained weights exist") as caught:
         create_student(name)
-    assert three_choices(caught.value)
+    assert says_three_choices(caught.value)
 
 
 def test_cached_imagenet_weights_are_used_without_a_connection(no_network):
@@ -209,7 +209,7 @@ def test_other_files_are_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FORMAT_VERSION", 0)
     save_student(path, create_student(SMALL, "random"))
     monkeypatch.undo()
-    with pytest.raises(SynthDistillError, match=r"is of version 0 .*reads version 1"):
+    with pytest.raises(SynthDistillError, match=r"is of version '0' .*reads version 1"):
         load_student(path)
     save_student(path, create_student(SMALL, "random"))
     content = path.read_bytes()
@@ -219,143 +219,178 @@ def test_other_files_are_refused_in_words(tmp_path, monkeypatch):
     save_teacher(path, IResNet((1,), (4,), 8), {})
     with pytest.raises(SynthDistillError, match="names the format 'synthdistill-teacher'"):
         load_student(path)
-    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(SynthDistillError, match="no format of ours"):
-        load_student(path)
-    torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(SynthDistillError, match="no format of ours"):
-        load_student(path)
+    for save in (safetensors.torch.save_file, torch.save):
+        save({"a": torch.zeros(1)}, path)
+        with pytest.raises(SynthDistillError, match="no format of ours"):
+            load_student(path)
+
+
+def rewritten(path, state=None, **changes):
+    """Write a student's file again with other metadata; None removes one."""
+    metadata = {**read_metadata(path), **changes}
+    metadata = {key: value for key, value in metadata.items() if value is not None}
+    safetensors.torch.save_file(state or safetensors.torch.load_file(path), path, metadata)
+    return path
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("architecture", "words"),
     [
-        {"architecture": None},
-        {"embedding_size": "many"},
-        {"embedding_size": "-1"},
-        {"arguments": "["},
+        (None, "cannot load the student .*there is no student ''"),
+        ("tinyfar-z", "cannot load the student .*no student 'tinyfar-z'"),
+        ("tinyfar-c", "not those of this network"),
+        *((name, "no student" if ":" not in name else "network of somebody") for name in STRANGE),
     ],
 )
-def test_damaged_metadata_is_said(tmp_path, change):
+def test_architecture_in_a_file_is_a_name_of_timms(tmp_path, monkeypatch, architecture, words):
     path = tmp_path / "student.safetensors"
     save_student(path, create_student(SMALL, "random"))
-    metadata = {**read_metadata(path), **change}
-    metadata = {key: value for key, value in metadata.items() if value is not None}
-    state = safetensors.torch.load_file(path)
-    safetensors.torch.save_file(state, path, metadata)
-    with pytest.raises(SynthDistillError, match="incomplete or damaged"):
-        load_student(path)
+    with pytest.raises(SynthDistillError, match=words):
+        load_student(rewritten(path, architecture=architecture))
 
 
-def test_network_of_another_student_is_said(tmp_path):
+def test_a_file_claims_no_memory(tmp_path):
     path = tmp_path / "student.safetensors"
     save_student(path, create_student(SMALL, "random"))
-    metadata = {**read_metadata(path), "architecture": "tinyfar-c"}
-    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
-    with pytest.raises(SynthDistillError, match="not those of this network"):
+    assert load_student(rewritten(path, embedding_size=str(10**15))).embedding_size == 512
+    for linear in ((), (0, 1024), (512,)):
+        state = safetensors.torch.load_file(path) | {"linear.weight": torch.zeros(linear)}
+        with pytest.raises(SynthDistillError, match=r"of another shape: linear"):
+            load_student(rewritten(path, state))
+
+
+# the published code's students: cnn.* of timm's tinynet without classifier, fc.*
+
+
+@pytest.mark.parametrize("name", ["tinyfar-a", "tinyfar-b", "tinyfar-c"])
+def test_students_of_the_published_code_are_read(tmp_path, name):
+    published = nn.Module()
+    published.cnn = timm.create_model(module.TINYFAR[name], num_classes=0)
+    published.fc = nn.Linear(1280, 512)
+    path = tmp_path / "light_model_20.pt"
+    torch.save(published.state_dict(), path)
+    student = load_student(path)
+    assert student.architecture == name
+    assert not student.training
+    expected = published.eval().fc(published.cnn(faces()))
+    assert torch.equal(student(faces()), expected)
+    assert torch.equal(create_student(name, path).eval()(faces()), expected)
+    save_student(path, student)  # a student like any other
+    assert torch.equal(load_student(path)(faces()), expected)
+
+
+def test_other_files_are_no_students_of_the_published_code(tmp_path):
+    path = tmp_path / "light_model_20.pt"
+    torch.save({"cnn.weight": torch.zeros(3), "fc.weight": torch.zeros(2, 3)}, path)
+    with pytest.raises(SynthDistillError, match="missing: backbone"):
         load_student(path)
-    metadata["architecture"] = "tinyfar-z"
-    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
-    with pytest.raises(
-        SynthDistillError, match=r"cannot load the student .*no student 'tinyfar-z'"
-    ):
-        load_student(path)
+    torch.save({"cnn.weight": torch.zeros(3)}, path)
+    with pytest.raises(SynthDistillError, match=r"with tensors cnn\.\* and fc\.\*"):
+        read_published(path)
 
 
-OWN = """
-import torch
-
-
-class Tiny(torch.nn.Module):
-    def __init__(self, width=3, embedding_size=512):
-        super().__init__()
-        self.convolution = torch.nn.Conv2d(3, width, 16, 16)
-        self.linear = torch.nn.Linear(width, embedding_size)
-
-    def forward(self, x):
-        return self.linear(self.convolution(x).mean((2, 3)))
-
-
-def make(width: int) -> torch.nn.Module:
-    return Tiny(width)
-
-
-def unannotated(width=3):
-    return Tiny(width)
-"""
+# networks of the user's own
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    """Put a module with a network of the user's own where Python finds it."""
-    (tmp_path / "own_network.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    import own_network
-
-    yield own_network
-    sys.modules.pop("own_network", None)
-
-
-@pytest.mark.parametrize("factory", ["Tiny", "make"])
-def test_own_network_is_saved_by_its_name_and_found_again(tmp_path, own, factory):
+def own_file(tmp_path, own):
+    """Save a student of one's own."""
     path = tmp_path / "student.safetensors"
-    student = create_student(functools.partial(getattr(own, factory), width=5), "random")
+    torch.manual_seed(0)
+    student = create_student(functools.partial(own.Tiny, width=5), "random")
+    save_student(path, student, epoch=2)
+    return path, student.eval()
+
+
+def test_own_network_is_given_by_code_and_compared_with_the_file(own_file, own, caplog):
+    path, student = own_file
     assert student.embedding_size == 512
-    save_student(path, student)
     metadata = read_metadata(path)
-    assert metadata["architecture"] == f"own_network:{factory}"
-    assert json.loads(metadata["arguments"]) == {"width": 5}
-    assert torch.equal(load_student(path)(faces()), student.eval()(faces()))
+    assert metadata["network"] == "own_network:Tiny"
+    assert "architecture" not in metadata
+    # the tensors have the network's own names, for anybody's use
+    own.Tiny(5).load_state_dict(safetensors.torch.load_file(path))
+    loaded = load_student(path, network=functools.partial(own.Tiny, width=5))
+    assert torch.equal(loaded(faces()), student(faces()))
+    assert not loaded.training
+    assert not caplog.records
+    with pytest.raises(SynthDistillError, match=r"3 of another shape: convolution\.bias"):
+        load_student(path, network="own_network:Tiny")
+    with caplog.at_level(logging.WARNING):
+        load_student(path, network=lambda: own.Tiny(5))
+    assert "was 'own_network:Tiny' when it was saved, not " in caplog.text
 
 
-def test_own_network_that_is_gone_is_said(tmp_path, own):
-    path = tmp_path / "student.safetensors"
-    save_student(path, create_student(own.Tiny, "random"))
-    sys.modules.pop("own_network")
-    (tmp_path / "own_network.py").unlink()
-    with pytest.raises(SynthDistillError, match=r"own_network:Tiny cannot be imported.*PYTHONPATH"):
+def test_own_network_that_is_not_given_is_refused_with_what_to_write(own_file):
+    path, _ = own_file
+    with pytest.raises(SynthDistillError, match=r"student_pipeline\('.*', network=MyNetwork\)"):
         load_student(path)
 
 
-def test_file_cannot_call_what_it_likes(tmp_path, own):
+def test_given_network_does_not_replace_timms(tmp_path, own):
     path = tmp_path / "student.safetensors"
-    save_student(path, create_student(own.Tiny, "random"))
-    state, metadata = safetensors.torch.load_file(path), dict(read_metadata(path))
-    for target, arguments in (
-        ("os:mkdir", {"path": str(tmp_path / "executed")}),
-        ("os:makedirs", {"name": str(tmp_path / "executed")}),
-        ("subprocess:Popen", {"args": ["touch", str(tmp_path / "executed")]}),
-        ("own_network:unannotated", {}),
-        ("torch:zeros", {"size": [1]}),
+    save_student(path, create_student(SMALL, "random"))
+    with pytest.raises(SynthDistillError, match=f"is timm's '{SMALL}', not own_network:Tiny"):
+        load_student(path, network=own.Tiny)
+
+
+@pytest.mark.parametrize("key", ["network", "architecture"])
+def test_a_file_imports_and_calls_nothing(tmp_path, monkeypatch, own_file, key):
+    path, _ = own_file
+    executed = tmp_path / "executed"
+    # something that has the form of a student in every way: only nobody asked for it but the file
+    (tmp_path / "prepared.py").write_text(
+        f"import pathlib, own_network\npathlib.Path({str(executed)!r}).touch()\n"
+        "class Tiny(own_network.Tiny):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    rewritten(path, **{"network": None, key: "prepared:Tiny", "arguments": '{"width": 5}'})
+    with pytest.raises(SynthDistillError, match="a network of somebody's own, 'prepared:Tiny'"):
+        load_student(path)
+    with pytest.raises(SynthDistillError, match=r"package\.module:name"):
+        load_student(path, network="")
+    load_student(path, network=functools.partial(sys.modules["own_network"].Tiny, width=5))
+    assert "prepared" not in sys.modules
+    assert not executed.exists()
+
+
+def test_files_of_former_versions_are_read_if_the_network_is_given(own_file, own):
+    path, student = own_file
+    state = {f"network.{n}": t for n, t in student.network.state_dict().items()}
+    rewritten(path, state, network=None, architecture="own_network:Tiny", arguments='{"width": 5}')
+    loaded = load_student(path, network=functools.partial(own.Tiny, width=5))
+    assert torch.equal(loaded(faces()), student(faces()))
+
+
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
+def test_own_network_starts_from_its_own_state_dict(tmp_path, own, save):
+    expected = own.Tiny()
+    save(expected.state_dict(), tmp_path / "mine")
+    for student in (
+        create_student("own_network:Tiny", tmp_path / "mine"),
+        load_student(tmp_path / "mine", network=own.Tiny),
     ):
-        metadata |= {"architecture": target, "arguments": json.dumps(arguments)}
-        safetensors.torch.save_file(state, path, metadata)
-        with pytest.raises(SynthDistillError, match=r"a class derived from torch\.nn\.Module"):
-            load_student(path)
-    assert not (tmp_path / "executed").exists()
+        assert torch.equal(student.eval()(faces()), expected(faces()))
+    with pytest.raises(SynthDistillError, match=r"convolution\.bias \[3\] instead of \[4\]"):
+        create_student(own.make, tmp_path / "mine")
 
 
-def test_own_network_that_could_not_be_loaded_later_is_refused_at_once(own):
-    class Local(torch.nn.Linear):
-        pass
+def test_own_network_starts_from_its_student(own_file, own):
+    path, first = own_file
+    second = create_student(functools.partial(own.Tiny, width=5), path)
+    assert second.training
+    assert torch.equal(second.eval()(faces()), first(faces()))
 
-    for factory, reason in (
-        (Local, "cannot be imported"),
-        (lambda: own.Tiny(), "cannot be imported"),
-        (own.unannotated, "a function annotated to return one"),
-        (own.Tiny(), "a class derived from"),
-        (functools.partial(own.Tiny, 3), "have no names"),
-        (functools.partial(own.Tiny, width=os), "cannot be written"),
-        (functools.partial(own.Tiny, height=3), "refuses the arguments"),
+
+def test_own_network_that_is_no_student_is_refused_when_created(own):
+    for network, words in (
+        (functools.partial(own.Tiny, height=3), "cannot be made: .*height"),
         (functools.partial(own.Tiny, embedding_size=64), "64 elements, 512 were expected"),
-        (functools.partial(torch.nn.Linear, in_features=3, out_features=512), "takes? faces"),
-        (torch.nn.Identity, "one vector for each was expected"),
+        (functools.partial(nn.Linear, in_features=3, out_features=512), "does not take faces"),
+        (nn.Identity, "one vector for each was expected"),
     ):
-        with pytest.raises(SynthDistillError, match=reason):
-            create_student(factory, "random")
-
-
-def test_own_network_has_no_imagenet_weights(own):
+        with pytest.raises(SynthDistillError, match=words):
+            create_student(network, "random")
     with pytest.raises(SynthDistillError, match="no ImageNet weights for own_network:Tiny"):
         create_student(own.Tiny)
 

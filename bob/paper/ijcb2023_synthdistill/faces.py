@@ -72,9 +72,23 @@ def crop(images: torch.Tensor) -> torch.Tensor:
     )
 
 
-def for_teacher(faces: torch.Tensor) -> torch.Tensor:
-    """Convert faces from [-1, 1] to what ArcFace teachers take: (pixel - 127.5) / 128."""
-    return faces * (127.5 / 128.0)
+def for_teacher(
+    faces: torch.Tensor,
+    mean: float = 127.5,
+    std: float = 128.0,
+    bgr: bool = False,
+    size: int = FACE_SIZE,
+) -> torch.Tensor:
+    """Convert faces from [-1, 1] to what a teacher takes: (pixel - mean) / std of [0, 255].
+
+    The default is that of ArcFace teachers. Another ``size`` than 112 is made bilinearly.
+    """
+    if size != FACE_SIZE:
+        faces = F.interpolate(faces, (size, size), mode="bilinear", align_corners=False)
+    if bgr:
+        faces = faces.flip(1)
+    faces = faces * (127.5 / std)
+    return faces if mean == 127.5 else faces + (127.5 - mean) / std
 
 
 def for_student(faces: torch.Tensor) -> torch.Tensor:

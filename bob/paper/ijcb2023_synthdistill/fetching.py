@@ -248,9 +248,10 @@ def look_at_teacher(path: Path) -> tuple[str, str]:
 
 def look_at_student(path: Path) -> tuple[str, str]:
     """Load a student."""
-    from .recognition.student import load_student, read_metadata
+    from .recognition.student import load_student
 
-    return RIGHT, f"{read_metadata(path)['architecture']}, {_millions(load_student(path))}"
+    student = load_student(path)
+    return RIGHT, f"{student.architecture}, {_millions(student)}"
 
 
 def look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
@@ -265,7 +266,7 @@ def look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
 
 def look_at_imagenet(_: Path) -> tuple[str, str]:
     """Look for timm's weights of the three backbones in the cache."""
-    from .recognition.backbones import TINYFAR, is_cached
+    from .recognition.student import TINYFAR, is_cached
 
     missing = [name for name in TINYFAR if not is_cached(name)]
     if missing:
@@ -274,4 +275,6 @@ def look_at_imagenet(_: Path) -> tuple[str, str]:
 
 
 def _millions(network: Any) -> str:
-    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
+    from .recognition.student import count_parameters
+
+    return f"{count_parameters(network) / 1e6:.1f} M parameters"

@@ -63,14 +63,14 @@ class FrozenNetworks:
             return cls(_in_type(generator, dtype), _in_type(teacher, dtype), faces.crop)
         if options.compile:
             _check_compiler()
-        from ..generators.inference import for_inference
-        from ..recognition.fast import FastTeacher, accelerate_teacher
+        from ..generators import inference as of_generators
+        from ..recognition import inference as of_teachers
 
-        fast_generator = for_inference(generator, dtype)
-        fast_teacher = accelerate_teacher(teacher, dtype)
+        fast_generator = of_generators.for_inference(generator, dtype)
+        fast_teacher = of_teachers.for_inference(teacher, dtype)
         if fast_generator is generator:
             fast_generator = _in_type(generator, dtype)
-        if not isinstance(fast_teacher, FastTeacher):
+        if fast_teacher is teacher:
             fast_teacher = _in_type(teacher, dtype)
         elif options.compile:
             fast_teacher.compile()
@@ -81,7 +81,9 @@ def prepare_student(student: nn.Module, options: Options) -> nn.Module:
     """Lay the student's convolutions out as the device likes them, and compile it if asked for."""
     if options.plain:
         return student
-    student = student.to(memory_format=torch.channels_last)
+    from ..recognition.own import lay_out
+
+    student = lay_out(student)
     if options.compile:
         # in place, so that the names of its parameters stay
         student.compile()

@@ -137,5 +137,6 @@ def _load(recipe: NetworkRecipe, device: str, state: tuple) -> "torch.nn.Module"
             f"expected a torch module, or a function that returns one, at {recipe.source}; "
             f"found {type(network).__name__}"
         )
-    # channels-last convolutions are faster on CPUs and on CUDA devices alike
-    return network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    from ..recognition.own import lay_out
+
+    return lay_out(network.eval().requires_grad_(False).to(device))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from bob.paper.ijcb2023_synthdistill.faces import FACE_SIZE
+from ..faces import FACE_SIZE
 
 LAYERS = {
     "iresnet34": (3, 4, 6, 3),
@@ -30,17 +30,9 @@ EPS_INSIGHTFACE = 1e-5
 
 
 class Block(nn.Module):
-    """Compute a residual block: norm, 3x3, norm, PReLU, 3x3 (strided), norm, plus the identity.
+    """A residual block: norm, 3x3, norm, PReLU, 3x3 (strided), norm, plus the identity.
 
-    Parameters
-    ----------
-    channels_in, channels_out
-        Number of channels before and after.
-    stride
-        Stride of the second convolution; with a stride or a change of channels the identity passes
-        through a 1x1 convolution and a norm.
-    eps
-        Batch-norm eps.
+    With a stride or a change of channels the identity passes through a 1x1 convolution and a norm.
     """
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, eps: float) -> None:
@@ -71,20 +63,14 @@ class IResNet(nn.Module):
     Parameters
     ----------
     layers
-        Number of blocks in each stage; every stage halves height and width. See
-        :py:data:`LAYERS`.
+        Number of blocks in each stage (see :py:data:`LAYERS`); every stage halves height and width.
     widths
         Number of channels in each stage; the first is also that of the stem.
     embedding_size
         Number of elements of the embedding.
     eps
-        Batch-norm eps: :py:data:`EPS_BOB` or :py:data:`EPS_INSIGHTFACE`. Embeddings of the same
-        weights under the two differ by up to 0.03.
-
-    Raises
-    ------
-    ValueError
-        ``layers`` and ``widths`` are of different length, or one is empty or not positive.
+        Batch-norm eps: embeddings of the same weights under :py:data:`EPS_BOB` and
+        :py:data:`EPS_INSIGHTFACE` differ by up to 0.03.
     """
 
     def __init__(
@@ -95,11 +81,6 @@ class IResNet(nn.Module):
         eps: float = EPS_BOB,
     ) -> None:
         super().__init__()
-        if len(layers) != len(widths) or not layers or min(*layers, *widths, embedding_size) < 1:
-            raise ValueError(
-                f"expected as many positive widths as layers, got layers {tuple(layers)}, widths "
-                f"{tuple(widths)}, embedding size {embedding_size}"
-            )
         self.layers = tuple(layers)
         self.widths = tuple(widths)
         self.embedding_size = embedding_size
@@ -125,11 +106,7 @@ class IResNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute embeddings ``[B, embedding_size]``, not normalised.
 
-        Parameters
-        ----------
-        x
-            ``[B, 3, 112, 112]``, RGB, ``(pixel - 127.5) / 128`` for the published teachers (see
-            :py:func:`~bob.paper.ijcb2023_synthdistill.faces.for_teacher`).
+        ``x`` is ``[B, 3, 112, 112]``, RGB, ``(pixel - 127.5) / 128`` for the published teachers.
         """
         x = self.prelu(self.bn1(self.conv1(x)))
         for stage in range(1, len(self.layers) + 1):

@@ -1,10 +1,14 @@
-"""The students: a timm backbone (TinyFaR: TinyNet) and one linear layer, or a class of one's own.
+"""The students: a timm backbone (TinyFaR: TinyNet) and one linear layer, or a network of one's own.
 
 A student maps aligned faces ``[B, 3, 112, 112]``, RGB, in [-1, 1], to embeddings, not normalised.
+Its file is data: it names a timm architecture, or a network of the user's own that the user's code
+has to give again (see :py:mod:`.own`). Nothing is imported or called because a file asks for it.
 """
 
-import json
-from collections.abc import Callable, Mapping
+import contextlib
+import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +16,14 @@ import torch
 from torch import nn
 
 from .. import faces as conventions
-from ..files import SynthDistillError
-from ..weights import (
-    State,
-    check_format,
-    check_weights,
-    load_weights,
-    read_weights,
-    save_weights,
-)
-from .backbones import count_features, create_backbone, load_backbone
-from .custom import CustomStudent, Recipe
+from ..faces import FACE_SIZE
+from ..files import SynthDistillError, nearest
+from ..weights import State, check_format, load_weights, read_weights, save_weights
+from .own import Network, is_network_name, make_network, measure_embedding, name_network, reason
+
+# timm takes two seconds to import: it is imported where it is used
+
+logger = logging.getLogger(__name__)
 
 EMBEDDING_SIZE = 512
 """Number of elements of the embedding, as of the published teachers."""
@@ -36,23 +37,18 @@ INPUT = "aligned faces [B, 3, 112, 112], RGB, [-1, 1]"
 OUTPUT = "embeddings [B, embedding_size], not normalised, compared by cosine"
 """What a student gives, as the metadata of its file says it."""
 
+TINYFAR = {"tinyfar-a": "tinynet_a", "tinyfar-b": "tinynet_b", "tinyfar-c": "tinynet_c"}
+"""The paper's students and the timm models that they are built on."""
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Files in which timm's repositories keep weights."""
+
 
 class Student(nn.Module):
-    """Compute embeddings with a timm backbone (pooled features) and a linear layer with bias.
+    """A timm backbone (pooled features) and a linear layer with bias.
 
-    Parameters
-    ----------
-    architecture
-        ``tinyfar-a``, ``tinyfar-b``, ``tinyfar-c`` or the name of a timm model.
-    pretrained
-        Whether the backbone starts with timm's ImageNet weights instead of random ones.
-    embedding_size
-        Number of elements of the embedding.
-
-    Raises
-    ------
-    SynthDistillError
-        There is no such model, it does not suit, or its weights cannot be had.
+    ``architecture`` is a name of :py:data:`TINYFAR` or of timm; a ``pretrained`` backbone starts
+    with timm's ImageNet weights.
     """
 
     def __init__(self, architecture: str, pretrained: bool, embedding_size: int) -> None:
@@ -60,24 +56,32 @@ class Student(nn.Module):
         self.architecture = architecture
         self.embedding_size = embedding_size
         self.backbone = create_backbone(architecture, pretrained)
-        self.linear = nn.Linear(count_features(self.backbone, architecture), embedding_size)
+        self.linear = nn.Linear(measure_embedding(self.backbone, architecture), embedding_size)
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """Compute embeddings ``[B, embedding_size]``, not normalised.
-
-        Parameters
-        ----------
-        faces
-            Aligned faces ``[B, 3, 112, 112]``, RGB, in [-1, 1].
-        """
+        """Embed faces ``[B, 3, 112, 112]``, RGB, in [-1, 1]: ``[B, embedding_size]``."""
         return self.linear(self.backbone(conventions.for_student(faces)))
 
 
+class OwnStudent(nn.Module):
+    """A network of the user's own, which gives embeddings ``[B, embedding_size]``."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.name = name_network(network)
+        self.network = make_network(network)
+        self.embedding_size = measure_embedding(self.network, self.name)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """Embed faces ``[B, 3, 112, 112]``, RGB, in [-1, 1]: ``[B, embedding_size]``."""
+        return self.network(conventions.for_student(faces))
+
+
 def create_student(
-    name: str | Callable[..., nn.Module],
+    name: Network,
     initialisation: str | Path = "imagenet",
     embedding_size: int = EMBEDDING_SIZE,
-) -> Student | CustomStudent:
+) -> Student | OwnStudent:
     """Make a student. Its parameters come in the order backbone, then the final linear layer.
 
     Random values are drawn from torch's global generator, on the CPU.
@@ -86,67 +90,55 @@ def create_student(
     ----------
     name
         ``tinyfar-a``, ``tinyfar-b``, ``tinyfar-c``, the name of any timm model that takes faces of
-        112x112; or a class derived from ``torch.nn.Module``, a function annotated to return one,
-        or a partial of these with arguments given by name that JSON can write: it must be
-        importable by its module, since a student's file names it instead of containing it.
+        112x112; or a network of one's own: a class, a function or a partial that makes one, or
+        ``package.module:name`` of these.
     initialisation
         ``imagenet``: the backbone's weights from timm (downloaded once), the linear layer at
         random; ``random``: all at random; or a file: a student's, or a state dict of the timm
-        model (torch or safetensors; its classifier is left out), the linear layer at random.
+        model (torch or safetensors; its classifier is left out, the linear layer is at random) or
+        of the network of one's own.
     embedding_size
-        Number of elements of the embedding.
+        Number of elements of the embedding: the teacher's.
 
     Returns
     -------
-        In training mode, float32, on the CPU; with ``embedding_size``.
-
-    Raises
-    ------
-    SynthDistillError
-        There is no such model (the nearest names are given) or file, ImageNet weights cannot be
-        had (no connection, or none exist), or the model does not suit.
+        In training mode, float32, on the CPU.
     """
-    student: Student | CustomStudent
-    if isinstance(name, str):
+    student: Student | OwnStudent
+    if isinstance(name, str) and not is_network_name(name):
         student = Student(name, initialisation == "imagenet", embedding_size)
     else:
-        recipe = Recipe.of(name)
         if initialisation == "imagenet":
             raise SynthDistillError(
-                f"there are no ImageNet weights for {recipe.factory}. Choose the initialisation "
-                "`random` (what its constructor gives) or the path of a file with weights."
+                f"there are no ImageNet weights for {name_network(name)}. Choose the "
+                "initialisation `random` (what its constructor gives) or the path of a file with "
+                "weights."
             )
-        student = CustomStudent(recipe, embedding_size)
+        student = OwnStudent(name)
+        if student.embedding_size != embedding_size:
+            raise SynthDistillError(
+                f"{student.name} gives embeddings of {student.embedding_size} elements, "
+                f"{embedding_size} were expected: the teacher's number."
+            )
     if initialisation not in ("imagenet", "random"):
         _start_from(student, Path(initialisation).expanduser())
     return student
 
 
 def save_student(path: Path | str, student: nn.Module, **metadata: Any) -> None:
-    """Write a student as safetensors, with all that is needed to make it again in the metadata.
+    """Write a student as safetensors, its architecture or its network's name in the metadata.
 
-    Parameters
-    ----------
-    path
-        The file to write.
-    student
-        Made by :py:func:`create_student` or :py:func:`load_student`.
-    metadata
-        More to write down, such as its training: text as it is, other values as JSON.
-
-    Raises
-    ------
-    SynthDistillError
-        The student is not one of ours, or the file cannot be written.
+    More ``metadata``, such as its training, are text, or become JSON. The tensors of a network of
+    one's own have the names of its ``state_dict()``.
     """
-    if isinstance(student, CustomStudent):
-        how = {"architecture": student.recipe.factory, "arguments": student.recipe.arguments}
+    if isinstance(student, OwnStudent):
+        network, how = student.network, {"network": student.name}
     elif isinstance(student, Student):
-        how = {"architecture": student.architecture}
+        network, how = student, {"architecture": student.architecture}
     else:
         raise SynthDistillError(
-            f"a {type(student).__name__} cannot be saved as a student: its file could not say how "
-            "to make it again. Make it with create_student(CLASS, initialisation='random')."
+            f"a {type(student).__name__} cannot be saved as a student: its file could not say "
+            "what it is. Make it with create_student(CLASS, initialisation='random')."
         )
     ours = {
         "format": FORMAT,
@@ -156,109 +148,207 @@ def save_student(path: Path | str, student: nn.Module, **metadata: Any) -> None:
         "input": INPUT,
         "output": OUTPUT,
     }
-    save_weights(Path(path), student, {**metadata, **ours})
+    save_weights(path, network, {**metadata, **ours})
 
 
-def load_student(path: Path | str) -> Student | CustomStudent:
-    """Load a student that :py:func:`save_student` wrote.
+def load_student(path: Path | str, network: Network | None = None) -> Student | OwnStudent:
+    """Load a student that :py:func:`save_student` or the published code wrote.
 
     Parameters
     ----------
     path
-        The file.
+        The file; with ``network`` also a state dict of it.
+    network
+        What makes the network, if it is one of the user's own; it comes from the user's code, never
+        from the file. The name in the file is compared only, and another one is logged as a
+        warning rather than refused: names move when code does, and all names and shapes of tensors
+        have to agree anyway.
 
     Returns
     -------
         In evaluation mode, float32, on the CPU.
-
-    Raises
-    ------
-    SynthDistillError
-        The file is not there, damaged, another network's or of another version; or its network
-        is a user's own and cannot be imported.
     """
-    path = Path(path)
     state, metadata = read_weights(path, "a student")
+    if metadata.get("format", "pt") == "pt":  # nobody's format: a state dict
+        if network is not None:
+            return _load(state, path, "", network)
+        if _is_published(state):
+            return read_published(path)
     check_format(metadata, FORMAT, FORMAT_VERSION, path)
-    try:
-        architecture = metadata["architecture"]
-        embedding_size = int(metadata["embedding_size"])
-        arguments = json.loads(metadata.get("arguments", "{}"))
-        if embedding_size < 1 or not isinstance(arguments, dict):
-            raise ValueError
-    except (KeyError, ValueError) as error:
+    architecture = metadata.get("architecture", "")
+    # former versions wrote package.module:name under `architecture`
+    recorded = metadata.get("network") or (architecture if ":" in architecture else "")
+    if not recorded and network is not None:
         raise SynthDistillError(
-            f"the metadata of the student {path} is incomplete or damaged: {dict(metadata)}. "
-            "Take another copy."
-        ) from error
-    student: Student | CustomStudent
-    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
-        try:
-            if ":" in architecture:
-                recipe = Recipe(architecture, arguments)
-                _check_custom_size(recipe, state, path)
-                student = CustomStudent(recipe, embedding_size)
-            else:
-                _check_size(architecture, embedding_size, state, path)
-                student = Student(architecture, False, embedding_size)
-        except SynthDistillError as error:
-            raise SynthDistillError(f"cannot load the student {path}: {error.message}") from error
-    load_weights(student, state, path)
-    return student.eval()
+            f"the student {path} is timm's {architecture!a}, not {name_network(network)}: leave "
+            "`network` out, or correct the path."
+        )
+    if recorded and network is None:
+        raise SynthDistillError(
+            f"the student {path} is a network of somebody's own, {recorded!a}. A file does not "
+            "decide what is executed: say yourself what makes the network, as "
+            f"`student_pipeline({str(path)!r}, network=MyNetwork)` or `load_student({str(path)!r}, "
+            "network=MyNetwork)`, with a class, a function or 'package.module:name'."
+        )
+    if network is not None and recorded != name_network(network):
+        logger.warning(
+            "the student %s was %a when it was saved, not %s", path, recorded, name_network(network)
+        )
+    return _load(state, path, architecture, network)
+
+
+def read_published(path: Path | str) -> Student | OwnStudent:
+    """Read a TinyFaR from a state dict of the published code, such as ``light_model_20.pt``.
+
+    It has the tensors ``cnn.*`` of timm's tinynet and ``fc.*``; their shapes tell which tinynet.
+    """
+    state, _ = read_weights(path, "a student of the published code")
+    if not _is_published(state):
+        raise SynthDistillError(
+            f"expected a student of the published code in {path}, with tensors cnn.* and fc.*: "
+            "it is another network's file. Correct the path."
+        )
+    state = _rename_published(state)
+
+    def agreement(architecture: str) -> int:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            expected = create_backbone(architecture).state_dict()
+        shapes = {f"backbone.{name}": tensor.shape for name, tensor in expected.items()}
+        return sum(tensor.shape == shapes.get(name) for name, tensor in state.items())
+
+    return _load(state, path, max(TINYFAR, key=agreement))
 
 
 def read_metadata(path: Path | str) -> Mapping[str, str]:
-    """Read the metadata of a student's file: architecture, conventions, training.
-
-    Raises
-    ------
-    SynthDistillError
-        The file is not there or not a student's.
-    """
-    _, metadata = read_weights(Path(path), "a student")
-    check_format(metadata, FORMAT, FORMAT_VERSION, Path(path))
+    """Read the metadata of a student's file: architecture or network, conventions, training."""
+    _, metadata = read_weights(path, "a student")
+    check_format(metadata, FORMAT, FORMAT_VERSION, path)
     return metadata
 
 
-def _check_custom_size(recipe: Recipe, state: State, path: Path) -> None:
-    """As :py:func:`_check_size`, for a network of the user's own."""
-    recipe.resolve()
-    try:
-        with torch.device("meta"):
-            network = recipe.make()
-    except Exception:
-        return
-    check_weights(network, {n.removeprefix("network."): t for n, t in state.items()}, path)
-    try:
-        with torch.device("meta"):
-            count_features(network, recipe.factory)
-    except SynthDistillError as error:
-        if error.__cause__ is None:  # it computes something else; others cannot be sketched
-            raise
+def count_parameters(network: nn.Module) -> int:
+    """Count the parameters, shared ones once; the statistics of norms are none."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _check_size(architecture: str, embedding_size: int, state: State, path: Path) -> None:
-    """Refuse metadata that claim a network larger than the file, before memory is asked for."""
-    linear = state.get("linear.weight")
-    if linear is None or linear.ndim != 2 or len(linear) != embedding_size:
+def create_backbone(name: str, pretrained: bool = False) -> nn.Module:
+    """Make a timm model without its classifier, at random or with its ImageNet weights.
+
+    ``name`` is one of :py:data:`TINYFAR` or any timm model name, with or without the tag of its
+    weights, which come from the cache, else by download. The model maps ``[B, 3, 112, 112]`` to
+    pooled features ``[B, F]``.
+    """
+    import timm
+
+    names = [*TINYFAR, *timm.list_models(), *timm.list_pretrained()]
+    if name not in names:  # nor what timm would look for elsewhere, such as `hf-hub:...`
         raise SynthDistillError(
-            f"embeddings of {embedding_size} elements were expected of its linear layer, found "
-            f"{'none' if linear is None else list(linear.shape)}. Take another copy"
+            f"there is no student {name!a}: expected {', '.join(TINYFAR)} or a timm model."
+            + nearest(name.lower(), names)
         )
+    timm_name = TINYFAR.get(name, name)
+    config = timm.get_pretrained_cfg(timm_name)
+    repository = getattr(config, "hf_hub_id", None)
+    arguments: dict[str, Any] = {"num_classes": 0}
+    if config is not None and config.fixed_input_size:
+        arguments["img_size"] = FACE_SIZE  # vision transformers resample their position embedding
     try:
-        with torch.device("meta"):
-            sketch = Student(architecture, False, embedding_size)
-    except SynthDistillError:
-        return  # some of timm's models cannot be sketched; building it tells what else is wrong
-    check_weights(sketch, state, path)
+        if pretrained:
+            _require_reachable(timm_name)
+        return timm.create_model(timm_name, pretrained=pretrained, **arguments)
+    except Exception as error:  # timm raises whatever its models and its download happen to raise
+        if pretrained:
+            raise SynthDistillError(
+                f"the ImageNet weights of timm's {timm_name} cannot be had ({reason(error)}). The "
+                "three choices for the initialisation are: `imagenet` (timm's weights: run it "
+                "once with a connection, they are kept in the cache), `random`, or the path of a "
+                "file with weights (a student.safetensors, or model.safetensors of "
+                f"https://huggingface.co/{repository}, copied from another machine)."
+            ) from error
+        raise SynthDistillError(
+            f"timm's {timm_name} cannot be made for faces of {FACE_SIZE}x{FACE_SIZE}: "
+            f"{reason(error)}. Choose another model."
+        ) from error
 
 
-def _start_from(student: Student | CustomStudent, path: Path) -> None:
-    """Load initial weights: a student's file, or (for timm's models) the backbone's state dict."""
+def is_cached(name: str) -> bool:
+    """Tell whether timm's weights for a student lie in the cache of Hugging Face's library."""
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = getattr(timm.get_pretrained_cfg(TINYFAR.get(name, name)), "hf_hub_id", None)
+    return repository is not None and any(
+        isinstance(try_to_load_from_cache(repository, file), str) for file in WEIGHT_FILES
+    )
+
+
+def _require_reachable(timm_name: str) -> None:
+    """Fail within seconds when weights are neither cached nor reachable.
+
+    timm's download tries each of several files six times with growing pauses, three quarters of a
+    minute in all, before it says that there is no connection.
+    """
+    import timm
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repository = getattr(timm.get_pretrained_cfg(timm_name), "hf_hub_id", None)
+    if repository is not None and not is_cached(timm_name):
+        with contextlib.suppress(HfHubHTTPError):  # somebody answers: timm knows what to do
+            get_hf_file_metadata(hf_hub_url(repository, WEIGHT_FILES[0]), timeout=10)
+
+
+def _load(
+    state: State, path: Path | str, architecture: str, network: Network | None = None
+) -> Student | OwnStudent:
+    """Make a student, by the network that was given or else timm's, and load its tensors."""
+    student: Student | OwnStudent
+    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
+        try:
+            if network is None:
+                rows = state["linear.weight"].shape[:1] if "linear.weight" in state else (1,)
+                student = Student(architecture, False, max((1, *rows)))
+            else:
+                student = OwnStudent(network)
+        except SynthDistillError as error:
+            raise SynthDistillError(f"cannot load the student {path}: {error.message}") from error
+    _load_tensors(student, state, path)
+    return student.eval()
+
+
+def _load_tensors(student: Student | OwnStudent, state: State, path: Path | str) -> None:
+    """Load a student's tensors, or those of the user's network inside, by its own names."""
+    if not isinstance(student, OwnStudent):
+        load_weights(student, state, path)
+        return
+    if not set(state) & set(student.network.state_dict()):  # former versions wrote a prefix
+        state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
+    load_weights(student.network, state, path)
+
+
+def _start_from(student: Student | OwnStudent, path: Path) -> None:
+    """Load initial weights: a student's file, or the state dict of the network inside."""
     state, metadata = read_weights(path, "initial weights of the student")
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
-    if set(state) & {"linear.weight", "linear.bias"} or isinstance(student, CustomStudent):
-        load_weights(student, state, path)
-    else:
-        load_backbone(student.backbone, state, path)
+    if _is_published(state) and isinstance(student, Student):
+        state = _rename_published(state)
+    if isinstance(student, OwnStudent) or set(state) & {"linear.weight", "linear.bias"}:
+        _load_tensors(student, state, path)
+        return
+    backbone = student.backbone
+    classifiers = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
+    classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers
+    unwanted = tuple(f"{classifier}." for classifier in classifiers)
+    expected = backbone.state_dict()
+    state = {n: t for n, t in state.items() if n in expected or not n.startswith(unwanted)}
+    load_weights(backbone, state, path)
+
+
+def _is_published(state: State) -> bool:
+    return {name.partition(".")[0] for name in state} == {"cnn", "fc"}
+
+
+def _rename_published(state: State) -> State:
+    parts = {"cnn": "backbone", "fc": "linear"}
+    return {re.sub(r"^\w+", lambda m: parts[m[0]], name): t for name, t in state.items()}

@@ -1,5 +1,6 @@
-"""The teacher: a frozen ArcFace IResNet, loaded from the files that circulate."""
+"""The teacher: an ArcFace IResNet from the files that circulate, or a network of one's own."""
 
+import functools
 import io
 import json
 import logging
@@ -8,12 +9,12 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from .. import faces as conventions
+from ..faces import FACE_SIZE, for_teacher
 from ..files import SynthDistillError
 from ..weights import (
     State,
@@ -25,6 +26,7 @@ from ..weights import (
     shorten,
 )
 from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
+from .own import Network, is_network_name, make_network, measure_embedding
 
 logger = logging.getLogger(__name__)
 
@@ -50,28 +52,68 @@ class Teacher(nn.Module):
     Parameters
     ----------
     network
-        The network, which is frozen.
+        Gives one embedding for each face. It is frozen.
+    mean, std
+        The network takes ``(pixel - mean) / std`` of pixels in [0, 255]: 127.5 twice is [-1, 1].
+    colour
+        The order of its three channels.
+    size
+        Height and width that it takes, if not 112.
     """
 
-    def __init__(self, network: IResNet) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: float = 127.5,
+        std: float = 128.0,
+        colour: Literal["RGB", "BGR"] = "RGB",
+        size: int = FACE_SIZE,
+    ) -> None:
         super().__init__()
+        if colour not in ("RGB", "BGR"):
+            raise SynthDistillError(f"a teacher's colour is 'RGB' or 'BGR', not {colour!r}")
         self.network = network.requires_grad_(False)
-        self.embedding_size = network.embedding_size
+        self.dtype = torch.float32
+        self.convert = functools.partial(
+            for_teacher, mean=mean, std=std, bgr=colour == "BGR", size=size
+        )
         self.eval()
+        if isinstance(network, IResNet):
+            self.embedding_size = network.embedding_size
+        else:
+            name = f"the teacher {type(network).__name__}"
+            self.embedding_size = measure_embedding(network, name, self.convert)
 
     def train(self, mode: bool = True) -> "Teacher":  # noqa: ARG002
         """Stay in evaluation mode."""
         return super().train(False)
 
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """Compute embeddings ``[B, embedding_size]``, not normalised.
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Compute in another type from now on; embeddings stay float32."""
+        self.network.to(dtype)
+        self.dtype = dtype
 
-        Parameters
-        ----------
-        faces
-            Aligned faces ``[B, 3, 112, 112]``, RGB, in [-1, 1].
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """Embed aligned faces ``[B, 3, 112, 112]``, RGB, in [-1, 1].
+
+        Embeddings ``[B, embedding_size]`` are float32 and not normalised.
         """
-        return self.network(conventions.for_teacher(faces))
+        return self.network(self.convert(faces).to(self.dtype)).float()
+
+
+def create_teacher(teacher: Path | Network) -> Teacher:
+    """Get a teacher from a file (see :py:func:`load_teacher`) or from a network of the user's own.
+
+    A network is given by its name ``package.module:name``, or as a class or function that makes it.
+    It may be or give a :py:class:`Teacher`, which says what faces it takes; any other module takes
+    them as they are in this package: ``[B, 3, 112, 112]``, RGB, [-1, 1].
+    """
+    if isinstance(teacher, Path) or (
+        isinstance(teacher, str) and (not is_network_name(teacher) or Path(teacher).exists())
+    ):
+        return load_teacher(teacher)
+    network = make_network(teacher)
+    return network if isinstance(network, Teacher) else Teacher(network, std=127.5)
 
 
 def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
@@ -93,11 +135,6 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
     Returns
     -------
         Frozen, in evaluation mode, float32, on the CPU.
-
-    Raises
-    ------
-    SynthDistillError
-        The file is not there, damaged, asks for code to be run, or is not an IResNet.
     """
     path = Path(path)
     name = path.name
@@ -109,43 +146,33 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
         eps = eps if eps is not None else _metadata_eps(metadata, path)
-    network = _build(state, path, eps if eps is not None else _guess_eps(name, state))
+    eps = eps if eps is not None else _guess_eps(name, state)
+    if not 0 < eps < 1:
+        raise SynthDistillError(
+            f"expected a batch-norm eps above 0 and below 1 for the teacher {path}, found {eps}: "
+            f"Bob's teachers have {EPS_BOB:g}, InsightFace's {EPS_INSIGHTFACE:g}"
+        )
+    network = _build(state, path, eps)
     load_weights(network, state, path)
     return Teacher(network)
 
 
 def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]) -> None:
-    """Write a teacher as safetensors, its architecture and eps in the metadata.
+    """Write the network of a teacher as safetensors, its architecture and eps in the metadata.
 
-    Parameters
-    ----------
-    path
-        The file to write.
-    network
-        The network (of a :py:class:`Teacher`: its ``network``).
-    metadata
-        More to write down, such as where it comes from: text as it is, other values as JSON.
-
-    Raises
-    ------
-    SynthDistillError
-        The file cannot be written.
+    More ``metadata``, such as where it comes from, are text, or become JSON.
     """
-    save_weights(
-        Path(path),
-        network,
-        {
-            **metadata,
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "architecture": "iresnet",
-            "layers": list(network.layers),
-            "widths": list(network.widths),
-            "embedding_size": network.embedding_size,
-            "eps": network.eps,
-            "input": INPUT,
-        },
-    )
+    ours = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "architecture": "iresnet",
+        "layers": list(network.layers),
+        "widths": list(network.widths),
+        "embedding_size": network.embedding_size,
+        "eps": network.eps,
+        "input": INPUT,
+    }
+    save_weights(path, network, {**metadata, **ours})
 
 
 def _is_archive(path: Path) -> bool:
@@ -162,20 +189,22 @@ def _read_archive(path: Path) -> tuple[State, str]:
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
-                found.append(member.name)
+                found.append(ascii(member.name)[1:-1])
                 if not member.isfile() or Path(member.name).name != ARCHIVE_MEMBER:
                     continue
                 stream = archive.extractfile(member)
                 if stream is None or member.size > MAX_MEMBER:
                     raise SynthDistillError(
-                        f"{member.name} in {path} has {member.size} bytes: too many for a teacher"
+                        f"{ARCHIVE_MEMBER} in {path} has {member.size} bytes: too many for a "
+                        "teacher"
                     )
                 content = io.BytesIO(stream.read())
                 return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})"), ARCHIVE_MEMBER
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise SynthDistillError(
-            f"expected Bob's archive of teachers at {path}, found a damaged one ({error}). It was "
-            "perhaps not copied whole: get it again with `synthdistill-fetch teacher`."
+            f"expected Bob's archive of teachers at {path}, found a damaged one "
+            f"({ascii(str(error))[1:-1]}). It was perhaps not copied whole: get it again with "
+            "`synthdistill-fetch teacher`."
         ) from error
     raise SynthDistillError(
         f"expected {ARCHIVE_MEMBER} in the archive {path}, found {shorten(found) or 'nothing'}. "
@@ -186,10 +215,10 @@ def _read_archive(path: Path) -> tuple[State, str]:
 def _metadata_eps(metadata: Mapping[str, str], path: Path) -> float:
     try:
         return float(json.loads(metadata["eps"]))
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise SynthDistillError(
             f"the metadata of {path} has no batch-norm eps that can be read "
-            f"({metadata.get('eps')!r}). Write the file again with save_teacher."
+            f"({metadata.get('eps')!a}). Write the file again with save_teacher."
         ) from error
 
 
@@ -222,9 +251,10 @@ def _build(state: State, path: Path, eps: float) -> IResNet:
         widths.append(first.shape[0] if first.ndim else 0)
     last = state.get("fc.weight")
     if not layers or last is None or last.ndim != 2 or 0 in widths or not last.shape[0]:
+        names = [ascii(name)[1:-1] for name in state]
         raise SynthDistillError(
             f"expected an IResNet in {path}: tensors named layer1.0.conv1.weight ... fc.weight; "
-            f"found {shorten(list(state))}. It is another network's file: correct the path."
+            f"found {shorten(names)}. It is another network's file: correct the path."
         )
     # on the meta device: nothing is allocated before load_weights has compared all shapes
     with torch.device("meta"):

@@ -68,7 +68,7 @@ def fetch(
     folder = (output or fetching.default_folder()).expanduser().absolute()
     for name in names:
         if name == "imagenet":
-            from ..recognition.backbones import TINYFAR, create_backbone
+            from ..recognition.student import TINYFAR, create_backbone
 
             for backbone in TINYFAR:
                 create_backbone(backbone, pretrained=True)

@@ -5,12 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bob.paper.ijcb2023_synthdistill.recognition.fast import (
+from bob.paper.ijcb2023_synthdistill.recognition.inference import (
     CHUNK,
-    FastTeacher,
-    accelerate_teacher,
+    FoldedTeacher,
+    for_inference,
     rectify,
-    repeat_slopes,
 )
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher
@@ -36,58 +35,58 @@ def images(count=3):
     return torch.rand(count, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_embeddings_are_the_plain_ones():
+@pytest.mark.parametrize("count", [1, 3, CHUNK + 3])
+def test_embeddings_are_the_plain_ones(count):
     teacher = make()
-    expected, found = teacher(images()), FastTeacher(teacher)(images())
-    assert found.shape == (3, 32)
+    folded = for_inference(teacher)
+    expected, found = teacher(images(count)), folded(images(count))
+    assert found.shape == (count, folded.embedding_size) == (count, 32)
     assert (found - expected).norm() < 1e-5 * expected.norm()
-
-
-def test_a_batch_larger_than_a_chunk_is_whole():
-    teacher = make()
-    faces = images(CHUNK + 3)
-    assert torch.allclose(FastTeacher(teacher)(faces), teacher(faces), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rows_are_rectified_as_channels_are(dtype):
-    prelu = nn.PReLU(8)
-    prelu.weight.data.uniform_(-0.5, 1.5, generator=torch.Generator().manual_seed(1))
-    x = (
-        images()[:, :1]
-        .expand(-1, 8, -1, -1)
-        .to(dtype)
-        .contiguous(memory_format=torch.channels_last)
-    )
-    found = rectify(x, repeat_slopes(prelu, 112, dtype))
-    assert torch.equal(found, F.prelu(x, prelu.weight.to(dtype)))
+    slopes = torch.rand(8, generator=torch.Generator().manual_seed(1)).mul(2).sub(0.5).to(dtype)
+    x = images()[:, :1].expand(-1, 8, -1, -1).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    found = rectify(x, slopes.repeat(112))
+    assert torch.equal(found, F.prelu(x, slopes))
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_bfloat16_is_near():
     teacher = make()
-    expected, found = teacher(images()), FastTeacher(teacher, torch.bfloat16)(images())
+    expected, found = teacher(images()), for_inference(teacher, torch.bfloat16)(images())
     assert found.dtype == torch.float32
     distance = 1 - F.cosine_similarity(found, expected)
     assert 1e-9 < distance.max() < 2e-3
 
 
-def test_the_plain_teacher_stays_as_it_was():
+def test_the_plain_teacher_is_neither_changed_nor_held():
     teacher = make()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    FastTeacher(teacher)
+    folded = for_inference(teacher)
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    assert not list(folded.parameters())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_the_input_convention_is_the_teachers():
+    bgr = Teacher(make().network, mean=120.0, std=60.0, colour="BGR")
+    expected, found = bgr(images()), for_inference(bgr)(images())
+    assert (found - expected).norm() < 1e-5 * expected.norm()
+    assert (found - for_inference(make())(images())).norm() > 0.01 * expected.norm()
 
 
 def test_other_teachers_are_left_as_they_are():
-    other = nn.Identity()
-    assert accelerate_teacher(other) is other
-    assert isinstance(accelerate_teacher(make(), None), FastTeacher)
+    for other in (nn.Identity(), Teacher(nn.Flatten())):
+        assert for_inference(other) is other
+    assert isinstance(for_inference(make(), None), FoldedTeacher)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda_gives_the_plain_embeddings():
     teacher = make().cuda()
-    expected, found = teacher(images().cuda()), FastTeacher(teacher)(images().cuda())
+    expected, found = teacher(images().cuda()), for_inference(teacher)(images().cuda())
     assert (found - expected).norm() < 5e-3 * expected.norm()
