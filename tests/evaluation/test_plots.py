@@ -4,8 +4,7 @@ import pytest
 from PIL import Image
 from scipy.stats import norm
 
-from bob.paper.ijcb2023_synthdistill.evaluation import curves, plots
-from bob.paper.ijcb2023_synthdistill.evaluation.curves import Point
+from bob.paper.ijcb2023_synthdistill.evaluation import plots
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +78,7 @@ def test_training_curves_show_losses_and_cosines_against_images():
             "validation_mse": [np.nan, np.nan],
         }
     )
-    axes = curves.plot_training({"run": log, "longer": log * 2}).axes
+    axes = plots.plot_training({"run": log, "longer": log * 2}).axes
     assert [ax.get_title() for ax in axes] == ["loss fresh", "validation cosine"]
     assert axes[0].lines[0].get_xdata().tolist() == [100, 200]
     assert axes[0].get_yscale() == "log"
@@ -87,17 +86,21 @@ def test_training_curves_show_losses_and_cosines_against_images():
 
 
 def test_no_logs_no_figure():
-    assert curves.plot_training({}) is None
-    assert curves.plot_training({"run": pd.DataFrame({"epoch": [1]})}) is None
+    assert plots.plot_training({}) is None
+    assert plots.plot_training({"run": pd.DataFrame({"epoch": [1]})}) is None
 
 
 def test_published_points_are_hollow_and_never_joined():
-    points = [
-        Point(2.0, 0.8, 0.01, "ours"),
-        Point(1.0, 0.7, 0.01, "ours too"),
-        Point(1.5, 0.9, None, "theirs", published=True),
-    ]
-    ax = curves.plot_points({"LFW": points}, "x", "y").axes[0]
+    rows = pd.DataFrame(
+        [
+            {"model": "ours", "kind": "measured", "coefficient": "2", "lfw": 0.8, "lfw_std": 0.01},
+            {"model": "ours too", "kind": "measured", "coefficient": "1", "lfw": 0.7},
+            {"model": "theirs", "kind": "published", "coefficient": 1.5, "lfw": 0.9},
+            {"model": "unknown", "kind": "measured", "coefficient": "3", "lfw": None},
+        ],
+        dtype=object,
+    )
+    ax = plots.plot_property(rows, "coefficient", {"lfw": "LFW"}, "x", "y").axes[0]
     lines = {line.get_label(): line for line in ax.lines}
     theirs = lines["LFW, published"]
     assert theirs.get_markerfacecolor() == "none"
@@ -108,3 +111,12 @@ def test_published_points_are_hollow_and_never_joined():
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
     assert "LFW, measured" in legend
     assert any("1  theirs" in text for text in legend)
+    assert plots.plot_property(rows, "images", {"lfw": "LFW"}, "x", "y") is None
+
+
+def test_published_flops_stand_where_multiply_adds_are_unknown():
+    rows = [{"model": "a", "kind": "published", "mflops": 12.5, "lfw": 0.9}]
+    rows += [{"model": "b", "kind": "measured", "multiply_adds": 7e6, "lfw": 0.8}]
+    figure = plots.plot_property(pd.DataFrame(rows), "multiply_adds", {"lfw": "LFW"}, "x", "y")
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["LFW, published"].get_xdata().tolist() == [12.5e6]

@@ -1,12 +1,11 @@
 import csv
 import io
 
+import pandas as pd
 import pytest
 
 from bob.paper.ijcb2023_synthdistill.evaluation.tables import (
     Column,
-    Quantity,
-    Row,
     Table,
     escape_latex,
     to_csv,
@@ -19,18 +18,16 @@ from bob.paper.ijcb2023_synthdistill.evaluation.tables import (
 @pytest.fixture
 def small_table():
     columns = [Column("parameters", "parameters (M)", 1e-6, 1), Column("lfw", "LFW", 100.0, 2)]
+    theirs = {"section": "theirs (100 %)", "kind": "published", "source": "A paper, p. 3"}
+    ours = {"section": "ours", "kind": "measured", "source": ""}
     rows = [
-        Row(
-            "mine_1 & co",
-            {"parameters": Quantity(1.25e6), "lfw": Quantity(0.99519, 0.0034)},
-            section="ours",
-        ),
-        Row("not evaluated", {"lfw": None}, section="ours"),
-        Row("Theirs*", {"lfw": Quantity(0.9977)}, "published", "theirs (100 %)", "A paper, p. 3"),
-        Row("Other", {"lfw": Quantity(0.9)}, "published", "theirs (100 %)", "A paper, p. 3"),
-        Row("Third", {}, "published", "theirs (100 %)", "A_page"),
+        {**ours, "model": "mine_1 & co", "parameters": 1.25e6, "lfw": 0.99519, "lfw_std": 0.0034},
+        {**ours, "model": "not evaluated", "lfw": None},
+        {**theirs, "model": "Theirs*", "lfw": 0.9977},
+        {**theirs, "model": "Other", "lfw": 0.9},
+        {**theirs, "model": "Third", "source": "A_page"},
     ]
-    return Table("50 % & more", columns, rows, ["a note"])
+    return Table("50 % & more", columns, pd.DataFrame(rows, dtype=object), ["a note"])
 
 
 def _cells(line):

@@ -14,7 +14,7 @@ from bob.paper.ijcb2023_synthdistill.scripts.table import table
 
 @pytest.fixture
 def run(monkeypatch):
-    monkeypatch.setattr(results.ScoreReader.__init__, "__defaults__", (FakeBenchmark,))
+    monkeypatch.setattr(results, "Verification", FakeBenchmark)
 
     def invoke(*arguments):
         return CliRunner().invoke(table, [str(argument) for argument in arguments])
@@ -158,6 +158,60 @@ def test_complexity_of_a_real_student(run, folder):
     assert _rows(folder / "table.csv")["teacher"]["parameters"] == ""
     for words in ("multiply-adds (M)", "file (MB)", "ms an image", "one thread and batch 1"):
         assert words in result.output
+
+
+ROWS = """
+title = "Declared"
+databases = ["lfw"]
+properties = ["training_data", "coefficient"]
+notes = ["What else to know."]
+
+[plot]
+x = "coefficient"
+xlabel = "coefficient"
+
+[[rows]]
+label = "two seeds"
+section = "first"
+folders = ["{0}/student_a", "{0}/teacher"]
+training_data = "generated"
+
+[[rows]]
+label = "not asked for"
+section = "first"
+
+[[rows]]
+published = {{ model = "DCFace", synthetic_images = "1.2M" }}
+"""
+
+
+def test_declared_rows(run, folder, tmp_path):
+    declared = tmp_path / "out" / "rows.toml"
+    declared.parent.mkdir()
+    declared.write_text(ROWS.format(folder))
+    result = run("--rows", declared)
+    assert result.exit_code == 0, result.output
+    rows = _rows(declared.with_name("table.csv"))
+    assert list(rows) == ["two seeds", "not asked for"]
+    assert (rows["two seeds"]["seeds"], rows["two seeds"]["coefficient"]) == ("2", "1")
+    assert float(rows["two seeds"]["lfw_std"]) > 0
+    assert rows["not asked for"]["lfw"] == ""
+    markdown = declared.with_name("table.md").read_text()
+    assert "**Declared**" in markdown
+    assert "*98.58*" in markdown
+    assert "What else to know." in markdown
+    assert "student_a/lfw/scores-dev.csv" in declared.with_name("provenance.txt").read_text()
+    assert declared.with_name("accuracy-coefficient.png").exists()
+    for wrong, words in (
+        (ROWS.replace("\nlabel = ", "\nlable = ", 1), "unknown name 'lable'. Did you mean 'label'"),
+        ("title = 3 4", "cannot read the declared table"),
+        ("[[rows]]", "'databases'"),
+    ):
+        declared.write_text(wrong.format(folder))
+        result = run("--rows", declared)
+        assert result.exit_code == 1
+        assert words in result.output
+    assert run("--rows", declared, folder).exit_code == 2
 
 
 def test_no_folder_no_model(run, tmp_path):

@@ -4,7 +4,7 @@ A score file that was changed since, or was made with another model than the one
 now, is refused: its value would be said of the wrong model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,65 +17,35 @@ EVALUATION = "evaluation.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """The files behind one score file.
+    """The files behind one score file, each with its hash; None where there is none.
 
     Parameters
     ----------
     scores
         The score file.
-    scores_sha256
-        Its hash.
     model
-        The model's file, None when nothing says which it was.
-    model_sha256
-        Its hash, as the evaluation recorded it; without a record that of the file that lies there.
+        The model's file, with the hash that the evaluation recorded.
     recorded
-        Whether the evaluation recorded which model it used.
+        Whether the evaluation recorded which model it used; otherwise that is the file that lies
+        there now.
     options
-        ``options.json`` of the model's run, None for a model that was not trained here.
-    options_sha256
-        Its hash.
+        ``options.json`` of the model's run.
     """
 
-    scores: Path
-    scores_sha256: str
-    model: Path | None
-    model_sha256: str | None
+    scores: tuple[Path, str]
+    model: tuple[Path, str] | None
     recorded: bool
-    options: Path | None
-    options_sha256: str | None
+    options: tuple[Path, str] | None
 
 
-def read_evaluation(scores: Path) -> dict[str, Any] | None:
-    """Read the record beside a score file.
+@dataclass(frozen=True)
+class TracedValue:
+    """A measured cell (its row, its column, what stands there in base units) and its origins."""
 
-    Returns
-    -------
-        What ``evaluation.json`` holds, None where there is none.
-
-    Raises
-    ------
-    SynthDistillError
-        It is there and cannot be read.
-    """
-    path = scores.with_name(EVALUATION)
-    try:
-        record = read_record(path)
-        _check_model(record.get("model", {}))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise SynthDistillError(
-            f"cannot read {path}: {error}. Remove it and {scores.name}, and evaluate again."
-        ) from error
-    return record
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, dict) or not all(
-        isinstance(model.get(name, ""), str) for name in ("path", "sha256")
-    ):
-        raise ValueError("it does not say which model it is about")
+    row: str
+    column: str
+    value: float
+    origins: Sequence[Origin]
 
 
 def trace(scores: Path, run: Path) -> Origin:
@@ -87,91 +57,59 @@ def trace(scores: Path, run: Path) -> Origin:
         ``RUN/DATABASE/scores-dev.csv``.
     run
         The run folder, which may hold ``student.safetensors`` and ``options.json``.
-
-    Returns
-    -------
-        The files and their hashes.
-
-    Raises
-    ------
-    SynthDistillError
-        The score file was changed after it was written, or the student beside it is not the one
-        that made it.
     """
-    record = read_evaluation(scores)
-    digest = sha256(scores)
-    student = run / "student.safetensors"
-    model: Path | None = student if student.is_file() else None
-    model_digest = sha256(student) if model else None
-    recorded = (record or {}).get("model", {})
-    if record is not None:
-        if record.get("scores_sha256", digest) != digest:
-            raise SynthDistillError(
-                f"{scores} was changed after it was written ({EVALUATION} beside it holds another "
-                "hash): remove it, and evaluate again."
-            )
-        if model_digest and recorded.get("sha256", model_digest) != model_digest:
-            raise SynthDistillError(
-                f"{scores} was made with another student than {student} is now: evaluate again."
-            )
-        if recorded.get("path"):
-            model = model or Path(recorded["path"])
-            model_digest = recorded.get("sha256", model_digest)
-    options = run / "options.json"
-    has_options = options.is_file()
+    record = _read(scores)
+    found, student, options = _hashed(scores), run / "student.safetensors", run / "options.json"
+    model = _hashed(student) if student.is_file() else None
+    recorded = record.get("model", {})
+    if record.get("scores_sha256", found[1]) != found[1]:
+        raise SynthDistillError(
+            f"{scores} was changed after it was written ({EVALUATION} beside it holds another "
+            "hash): remove it, and evaluate again."
+        )
+    if model and recorded.get("sha256", model[1]) != model[1]:
+        raise SynthDistillError(
+            f"{scores} was made with another student than {student} is now: evaluate again."
+        )
+    if "sha256" in recorded:
+        model = (model[0] if model else Path(recorded.get("path", "?")), recorded["sha256"])
     return Origin(
-        scores=scores,
-        scores_sha256=digest,
-        model=model,
-        model_sha256=model_digest,
-        recorded="sha256" in recorded,
-        options=options if has_options else None,
-        options_sha256=sha256(options) if has_options else None,
+        found, model, "sha256" in recorded, _hashed(options) if options.is_file() else None
     )
 
 
-@dataclass(frozen=True)
-class TracedValue:
-    """A measured cell and the files behind it.
-
-    Parameters
-    ----------
-    row, column
-        Where the cell stands.
-    value
-        What stands there, in base units.
-    origins
-        One for each seed.
-    """
-
-    row: str
-    column: str
-    value: float
-    origins: Sequence[Origin]
+def _hashed(path: Path) -> tuple[Path, str]:
+    return path, sha256(path)
 
 
-def describe_provenance(values: Sequence[TracedValue]) -> str:
-    """List where each measured cell comes from, as text.
+def _read(scores: Path) -> dict[str, Any]:
+    path = scores.with_name(EVALUATION)
+    try:
+        record = read_record(path)
+        model = record.get("model", {})
+        if not all(isinstance(model.get(name, ""), str) for name in ("path", "sha256")):
+            raise TypeError("it does not say which model it is about")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise SynthDistillError(
+            f"cannot read {path}: {error}. Remove it and {scores.name}, and evaluate again."
+        ) from error
+    return record
 
-    Parameters
-    ----------
-    values
-        The cells.
 
-    Returns
-    -------
-        A paragraph for each cell.
-    """
+def describe_provenance(values: Iterable[TracedValue]) -> str:
+    """List where each measured cell comes from, a paragraph for each."""
     lines = []
     for cell in values:
         lines.append(f"{cell.row} | {cell.column}: {cell.value!r}")
         for origin in cell.origins:
-            lines.append(f"  scores   {origin.scores_sha256}  {origin.scores}")
-            if origin.model_sha256 is not None:
+            lines.append(f"  scores   {origin.scores[1]}  {origin.scores[0]}")
+            if origin.model is not None:
                 note = "" if origin.recorded else f"  (lies there now: no {EVALUATION})"
-                lines.append(f"  model    {origin.model_sha256}  {origin.model}{note}")
+                lines.append(f"  model    {origin.model[1]}  {origin.model[0]}{note}")
             else:
                 lines.append(f"  model    not recorded: no {EVALUATION}, no student.safetensors")
             if origin.options is not None:
-                lines.append(f"  options  {origin.options_sha256}  {origin.options}")
+                lines.append(f"  options  {origin.options[1]}  {origin.options[0]}")
     return "\n".join(lines)

@@ -1,17 +1,19 @@
 """A report: the table of measured and published rows, its plots, and what could not be measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ..benchmarks.benchmark import benchmarks
 from ..files import SynthDistillError
+from ..machine import processor
 from .provenance import TracedValue
-from .published import PublishedResult
-from .results import Entry, Measured, ScoreReader, measure_entries
-from .tables import Column, Quantity, Row, Table
+from .published import BENCHMARKS
+from .results import Entry, ScoreReader, measure_entries
+from .tables import Column, Table
 
 PROPERTIES = {
     "training_data": Column("training_data", "training data"),
@@ -27,6 +29,18 @@ PROPERTIES = {
 }
 """Columns other than benchmarks."""
 
+PROPERTY_NOTES = {
+    "multiply_adds": (
+        "Multiply-adds: of convolutions and matrix products, for one 112x112 image, counted by "
+        "torch's FLOP counter and halved; one multiplication with its addition is one."
+    ),
+    "seconds": "ms an image: median of 50 passes with one thread and batch 1 on {machine}.",
+    "mflops": (
+        "MFLOPs are printed as their source does: sources differ in whether a multiply-add is one "
+        "or two."
+    ),
+}
+
 METRIC_NOTES = {
     "accuracy": (
         "Verification accuracy in %: each of 10 folds at the threshold that is best on the other "
@@ -35,32 +49,6 @@ METRIC_NOTES = {
     "eer": "Equal error rate in %.",
     "tar": "True accept rate in % at a false accept rate of {far}.",
 }
-
-
-def benchmark_column(database: str) -> Column:
-    """Give the column of a benchmark."""
-    return Column(database, benchmarks()[database].title, 100.0, 2)
-
-
-def published_rows(results: Sequence[PublishedResult], metric: str) -> list[Row]:
-    """Make rows of published results: their accuracies only, where the metric is accuracy."""
-    rows = []
-    for result in results:
-        values: dict[str, Quantity | str | None] = {
-            "training_data": result.training_data,
-            "synthetic_images": result.synthetic_images,
-            "parameters": None if result.parameters is None else Quantity(result.parameters),
-            "mflops": None if result.mflops is None else Quantity(result.mflops),
-        }
-        if metric == "accuracy":
-            values |= {
-                name: Quantity(value)
-                for name, value in result.accuracies.items()
-                if value is not None
-            }
-        source = f"{result.source} ({result.verified})"
-        rows.append(Row(result.model, values, "published", result.group, source))
-    return rows
 
 
 @dataclass(frozen=True)
@@ -89,7 +77,7 @@ def make_report(
     reader: ScoreReader,
     *,
     metric: str = "accuracy",
-    published: Sequence[PublishedResult] = (),
+    published: Sequence[pd.DataFrame] = (),
     properties: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Report:
@@ -106,105 +94,116 @@ def make_report(
     reader
         Reads the score files.
     metric
-        One of :py:data:`.tables.METRICS`.
+        One of :py:data:`.results.METRICS`.
     published
-        Rows after the measured ones.
+        Rows after the measured ones, as :py:mod:`.published` gives them: their accuracies are shown
+        where the metric is accuracy.
     properties
         Columns before the benchmarks, by their names in :py:data:`PROPERTIES`. A property that no
         row knows is left out, and so is the number of seeds where each row has one.
     notes
-        Sentences below the table, besides those that every table needs.
-
-    Returns
-    -------
-        The report.
+        Sentences below the table, besides those that its columns need.
     """
     measured = measure_entries(entries, databases, metric, reader)
-    rows = [*measured.rows, *published_rows(published, metric)]
+    hidden = [] if metric == "accuracy" else list(BENCHMARKS)
+    others = [results.drop(columns=hidden) for results in published]
+    rows = pd.concat([pd.DataFrame(measured.rows, dtype=object), *others], ignore_index=True)
     several = any(len(entry.models) > 1 for entry in entries)
     names = [*properties, "seeds"] if several and "seeds" not in properties else [*properties]
-    columns = [
-        PROPERTIES[name] for name in names if any(row.values.get(name) is not None for row in rows)
-    ]
-    columns += [benchmark_column(name) for name in databases]
-    every_note = [*_notes(databases, metric, measured, several=several), *notes]
-    return Report(Table(title, columns, rows, every_note), measured.traced, measured.problems)
-
-
-def _notes(
-    databases: Sequence[str], metric: str, measured: Measured, *, several: bool
-) -> list[str]:
+    columns = [PROPERTIES[name] for name in names if name in rows and rows[name].notna().any()]
+    columns += [Column(name, benchmarks()[name].title, 100.0, 2) for name in databases]
     kind, _, far = metric.partition("@")
-    notes = [METRIC_NOTES[kind].format(far=far)] if databases else []
+    sentences = [METRIC_NOTES[kind].format(far=far)] if databases else []
     if several:
-        notes.append(
+        sentences.append(
             "±: sample standard deviation over seeds of the value over all folds, where a row has "
             "several seeds; else the population standard deviation over folds."
         )
     elif metric == "accuracy" and measured.traced:
-        notes.append("±: population standard deviation over the 10 folds.")
+        sentences.append("±: population standard deviation over the 10 folds.")
     if any(benchmarks()[name].drawn for name in databases):
-        notes.append(
+        sentences.append(
             "toyfaces benchmarks are drawn faces: their values compare methods with each other, "
             "and say nothing about real faces."
         )
-    notes.append("An empty cell is unknown or not measured.")
-    return notes
+    sentences.append("An empty cell is unknown or not measured.")
+    shown = [column.key for column in columns]
+    sentences += [n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown]
+    table = Table(title, columns, rows, [*sentences, *notes])
+    return Report(table, measured.traced, measured.problems)
 
 
 def draw_report(
     entries: Sequence[Entry], databases: Sequence[str], reader: ScoreReader, folder: Path
 ) -> list[Path]:
-    """Draw ROC, DET and histograms of each benchmark, and the training curves.
+    """Draw ROC, DET and histograms of each benchmark, and the training curves, as PNG and PDF.
 
     Of a row with several seeds the first is drawn. Score files that cannot be read are left out:
     the report names them.
+    """
+    from . import plots
+
+    written: list[Path] = []
+    first = {entry.label: entry.models[0] for entry in entries if entry.models}
+    for database in databases:
+        scores = {}
+        for label, model in first.items():
+            if not (model / database).is_dir():
+                continue
+            try:
+                frame = reader.read(model, database)
+            except SynthDistillError:
+                continue
+            scores[label] = (frame["genuine"].to_numpy(bool), frame["score"].to_numpy(float))
+        if scores:
+            for name, plot in plots.SCORE_PLOTS.items():
+                figure = plot(scores, benchmarks()[database].title)
+                written += plots.save_figure(figure, folder, f"{name}-{database}")
+    logs = {}
+    for label, model in first.items():
+        path = model / "log.csv"
+        if path.is_file():
+            try:
+                logs[label] = pd.read_csv(path)
+            except (OSError, ValueError) as error:
+                raise SynthDistillError(f"cannot read the training log {path}: {error}") from error
+    training = plots.plot_training(logs)
+    return written + (plots.save_figure(training, folder, "training") if training else [])
+
+
+def draw_property(
+    table: Table, databases: Sequence[str], metric: str, plot: Mapping[str, Any], folder: Path
+) -> list[Path]:
+    """Draw the metric against a property, if any row knows both, as ``METRIC-PROPERTY``.
 
     Parameters
     ----------
-    entries
-        The measured rows.
+    table
+        The rows.
     databases
-        The benchmarks.
-    reader
-        Reads the score files.
+        A line for each.
+    metric
+        What stands in their columns.
+    plot
+        ``x`` and ``xlabel``; ``section``: only rows of this section; ``benchmark``: only this one,
+        real or drawn; ``logarithmic`` and ``joined`` as of :py:func:`.plots.plot_property`.
     folder
         Where the pictures go.
-
-    Returns
-    -------
-        The files written: ``roc-DATABASE``, ``det-DATABASE``, ``histogram-DATABASE`` and
-        ``training``, each as PNG and PDF.
     """
-    from . import curves, plots
+    from . import plots
 
-    written: list[Path] = []
-    for database in databases:
-        scores = {}
-        for entry in entries:
-            if not entry.models or database not in entry.models[0].scores:
-                continue
-            try:
-                frame = reader.read(entry.models[0], database)
-            except SynthDistillError:
-                continue
-            scores[entry.label] = (frame["genuine"].to_numpy(bool), frame["score"].to_numpy(float))
-        if not scores:
-            continue
-        for name, plot in (
-            ("roc", plots.plot_roc),
-            ("det", plots.plot_det),
-            ("histogram", plots.plot_histograms),
-        ):
-            figure = plot(scores, benchmarks()[database].title)
-            written += plots.save_figure(figure, folder, f"{name}-{database}")
-    logs = {}
-    for entry in entries:
-        path = entry.models[0].folder / "log.csv" if entry.models else None
-        if path is not None and path.is_file():
-            try:
-                logs[entry.label] = pd.read_csv(path)
-            except (OSError, ValueError) as error:
-                raise SynthDistillError(f"cannot read the training log {path}: {error}") from error
-    training = curves.plot_training(logs)
-    return written + (plots.save_figure(training, folder, "training") if training else [])
+    one = plot.get("benchmark")
+    titles = {n: benchmarks()[n].title for n in databases if one in (None, n, n.partition("-")[2])}
+    rows = table.rows
+    figure = plots.plot_property(
+        rows[rows["section"] == plot["section"]] if plot.get("section") else rows,
+        plot["x"],
+        titles,
+        plot["xlabel"],
+        f"{metric} (%)",
+        title=table.title,
+        logarithmic=plot.get("logarithmic", False),
+        joined=plot.get("joined", True),
+    )
+    name = f"{metric}-{plot['x']}".replace("_", "-")
+    return plots.save_figure(figure, folder, name) if figure else []

@@ -5,76 +5,32 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..benchmarks.accuracy import eer, tar_at_far, ten_fold_accuracy
-from ..benchmarks.benchmark import benchmarks
+import pandas as pd
+
+from ..benchmarks import accuracy
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
-from ..files import SynthDistillError
+from ..files import SynthDistillError, read_record
 from .provenance import TracedValue, trace
-from .records import SCORES
-from .tables import METRICS, Quantity, Row
 
-if TYPE_CHECKING:
-    import pandas as pd
+SCORES = "scores-dev.csv"
+"""Name that Bob gives to the score file."""
+
+METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
+"""What a table can show of a benchmark; ``tar@FAR`` is the true accept rate at a false one."""
 
 MAX_DEPTH = 3
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model in a results folder.
+def find_models(folders: Sequence[Path]) -> dict[str, Path]:
+    """Find the folders of models, by name, in folders or up to three levels below them.
 
-    Parameters
-    ----------
-    name
-        Its folder's name under the results folder.
-    folder
-        Holds ``student.safetensors``, ``options.json`` and ``log.csv`` if it was trained here, and
-        a folder for each database it was evaluated on.
-    scores
-        For each database the score file that is there, or should be there.
-    strange
-        Score files in folders that are not named after a database.
+    A model's folder holds ``student.safetensors``, ``options.json`` and ``log.csv`` if it was
+    trained here, and a folder for each database that it was evaluated on.
     """
-
-    name: str
-    folder: Path
-    scores: Mapping[str, Path]
-    strange: Sequence[Path] = ()
-
-    @classmethod
-    def at(cls, folder: Path, name: str = "") -> "Model | None":
-        """Look at a folder: the model that it holds, None when it holds none."""
-        children = [child for child in sorted(folder.iterdir()) if child.is_dir()]
-        scored = [child for child in children if (child / SCORES).is_file()]
-        known = {name: folder / name / SCORES for name in benchmarks() if (folder / name).is_dir()}
-        trained = any((folder / name).is_file() for name in ("student.safetensors", "options.json"))
-        if not (trained or scored):
-            return None
-        strange = [child / SCORES for child in scored if child.name not in benchmarks()]
-        return cls(name or folder.resolve().name, folder, known, strange)
-
-
-def find_models(folders: Sequence[Path]) -> list[Model]:
-    """Find the models under results folders.
-
-    Parameters
-    ----------
-    folders
-        Each a model's folder, or a folder with models up to three levels below.
-
-    Returns
-    -------
-        In order of folder and name.
-
-    Raises
-    ------
-    SynthDistillError
-        A folder does not exist, cannot be read, or holds no model.
-    """
-    models: list[Model] = []
+    models: list[tuple[str, Path]] = []
     for folder in folders:
         try:
             found = list(_walk(folder, folder, MAX_DEPTH))
@@ -89,48 +45,63 @@ def find_models(folders: Sequence[Path]) -> list[Model]:
                 "... -o MODEL/DATABASE) in it."
             )
         models += found
-    names = [model.name for model in models]
-    return [
-        model
-        if names.count(model.name) == 1
-        else Model(str(model.folder), model.folder, model.scores, model.strange)
-        for model in models
-    ]
+    names = [name for name, _ in models]
+    return {name if names.count(name) == 1 else str(folder): folder for name, folder in models}
 
 
-def _walk(folder: Path, top: Path, depth: int) -> Iterator[Model]:
-    model = Model.at(folder, "" if folder == top else str(folder.relative_to(top)))
-    if model is not None:
-        yield model
+def _walk(folder: Path, top: Path, depth: int) -> Iterator[tuple[str, Path]]:
+    children = sorted(folder.iterdir())
+    trained = any(child.name in ("student.safetensors", "options.json") for child in children)
+    if trained or any((child / SCORES).is_file() for child in children):
+        name = folder.resolve().name if folder == top else str(folder.relative_to(top))
+        yield name, folder
         return
-    for child in sorted(folder.iterdir()):
+    for child in children:
         if depth and child.is_dir() and not child.name.startswith("."):
             yield from _walk(child, top, depth - 1)
 
 
-def measure(scores: "pd.DataFrame", metric: str) -> Quantity | None:
-    """Compute a metric of one score file.
-
-    Parameters
-    ----------
-    scores
-        Columns ``genuine``, ``fold`` and ``score``, a row for each pair.
-    metric
-        One of :py:data:`.tables.METRICS`.
+def run_properties(folder: Path) -> dict[str, Any]:
+    """Read from a run folder's ``options.json`` and ``log.csv`` what a model was trained with.
 
     Returns
     -------
-        A fraction, of ``accuracy`` with the population deviation over folds; None when the number
-        of pairs does not allow the metric.
+        ``images``: generated images that the student learned from, fresh and re-sampled, as logged;
+        ``coefficient``: of the re-sampling. Empty for a model that was not trained here.
+    """
+    options, log = folder / "options.json", folder / "log.csv"
+    values: dict[str, Any] = {}
+    try:
+        if options.is_file():
+            described = read_record(options)["options"]
+            values["coefficient"] = f"{described['resampling_coefficient']:g}"
+            values["images"] = 0 if described["epochs"] == 0 else None
+        if log.is_file():
+            logged = pd.read_csv(log)["images"]
+            values["images"] = int(logged.iloc[-1]) if len(logged) else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise SynthDistillError(
+            f"cannot read what {folder} was trained with ({options.name}, {log.name}): {error!r}"
+        ) from error
+    return values
+
+
+def measure(scores: pd.DataFrame, metric: str) -> tuple[float | None, float | None]:
+    """Compute a metric of one score file (columns genuine, fold and score, a row for each pair).
+
+    Returns
+    -------
+        A fraction, None when the number of pairs does not allow the metric; and of ``accuracy`` the
+        population deviation over folds.
     """
     score, genuine = scores["score"].to_numpy(), scores["genuine"].to_numpy()
     if metric == "accuracy":
-        accuracy, deviation, _ = ten_fold_accuracy(score, genuine, scores["fold"].to_numpy())
-        return Quantity(float(accuracy), float(deviation))
+        found = accuracy.ten_fold_accuracy(score, genuine, scores["fold"].to_numpy())
+        return float(found.accuracy), float(found.std)
     if metric == "eer":
-        return Quantity(float(eer(score, genuine)))
-    rate = tar_at_far(score, genuine, float(metric.partition("@")[2]))
-    return None if rate is None else Quantity(float(rate))
+        return float(accuracy.eer(score, genuine)), None
+    rate = accuracy.tar_at_far(score, genuine, float(metric.partition("@")[2]))
+    return None if rate is None else float(rate), None
 
 
 class ScoreReader:
@@ -142,49 +113,28 @@ class ScoreReader:
         Gives the pairs of a benchmark by its name.
     """
 
-    def __init__(self, load_database: Callable[[str], Any] = Verification) -> None:
-        self._load = functools.cache(load_database)
-        self._read: Callable[[Path, str], pd.DataFrame] = functools.cache(self._read_file)
+    def __init__(self, load_database: Callable[[str], Any] | None = None) -> None:
+        self._load = functools.cache(load_database or Verification)
+        self._read = functools.cache(read_scores)
         self.trace = functools.cache(trace)
 
-    def _read_file(self, path: Path, database: str) -> "pd.DataFrame":
-        return read_scores(path, self._load(database))
-
-    def read(self, model: Model, database: str) -> "pd.DataFrame":
-        """Read and check a model's scores on a database.
-
-        Raises
-        ------
-        SynthDistillError
-            The score file is missing, incomplete, corrupt, of another database or model.
-        """
-        path = model.scores.get(database, model.folder / database / SCORES)
+    def read(self, model: Path, database: str) -> pd.DataFrame:
+        """Read and check a model's scores on a database."""
+        path = model / database / SCORES
         if not path.is_file():
             raise SynthDistillError(f"{path} is missing: the evaluation did not end. Run it again.")
-        self.trace(path, model.folder)
-        return self._read(path, database)
+        self.trace(path, model)
+        return self._read(path, self._load(database))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row to be measured.
-
-    Parameters
-    ----------
-    label
-        What stands in the first column.
-    models
-        One for each seed.
-    section
-        The row's section.
-    values
-        Cells that do not come from scores.
-    """
+    """A row to be measured: label, a model's folder for each seed, section, and cells by key."""
 
     label: str
-    models: Sequence[Model]
+    models: Sequence[Path]
     section: str = ""
-    values: Mapping[str, Quantity | str | None] = field(default_factory=dict)
+    values: Mapping[str, float | str | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -194,14 +144,14 @@ class Measured:
     Parameters
     ----------
     rows
-        The rows. A cell that could not be measured is empty.
+        As :py:class:`.tables.Table` has them. A cell that could not be measured is empty.
     traced
         Every measured cell.
     problems
         What was wrong, naming the file, a sentence each.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     traced: list[TracedValue] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -209,57 +159,39 @@ class Measured:
 def measure_entries(
     entries: Sequence[Entry], databases: Sequence[str], metric: str, reader: ScoreReader
 ) -> Measured:
-    """Measure rows.
+    """Measure rows: a column for each database.
 
     A row of one model shows its value and, of accuracy, the deviation over folds; a row of several
-    seeds the mean and the sample standard deviation over seeds, and the number of seeds.
-
-    Parameters
-    ----------
-    entries
-        The rows.
-    databases
-        The columns.
-    metric
-        One of :py:data:`.tables.METRICS`.
-    reader
-        Reads the score files.
-
-    Returns
-    -------
-        The rows with what was found. A database on which a model was never evaluated is an empty
-        cell, and no problem.
+    seeds the mean and the sample standard deviation over seeds, and the number of seeds. A database
+    on which a model was never evaluated is an empty cell, and no problem.
     """
     if metric not in METRICS:
         raise SynthDistillError(f"unknown metric {metric!r}: expected one of {', '.join(METRICS)}")
     measured = Measured()
     for entry in entries:
-        values: dict[str, Quantity | str | None] = dict(entry.values)
-        if len(entry.models) > 1:
-            values.setdefault("seeds", str(len(entry.models)))
+        row: dict[str, Any] = {"section": entry.section, "model": entry.label}
+        row |= {"kind": "measured", "source": ""}
+        row |= {"seeds": str(len(entry.models))} if len(entry.models) > 1 else {}
+        row |= entry.values
         for database in databases:
-            if not any(database in model.scores for model in entry.models):
+            if not any((model / database).is_dir() for model in entry.models):
                 continue
             try:
-                value = _measure_cell(entry, database, metric, reader)
+                found = [measure(reader.read(m, database), metric) for m in entry.models]
             except SynthDistillError as error:
                 if error.message not in measured.problems:
                     measured.problems.append(error.message)
                 continue
+            value, deviation = found[0]
+            if len(found) > 1:
+                values = [value for value, _ in found if value is not None]
+                whole = len(values) == len(found)
+                value = statistics.fmean(values) if whole else None
+                deviation = statistics.stdev(values) if whole else None
             if value is None:
                 continue
-            values[database] = value
-            origins = [reader.trace(m.scores[database], m.folder) for m in entry.models]
-            measured.traced.append(TracedValue(entry.label, database, value.value, origins))
-        measured.rows.append(Row(entry.label, values, "measured", entry.section))
+            row |= {database: value, f"{database}_std": deviation}
+            origins = [reader.trace(m / database / SCORES, m) for m in entry.models]
+            measured.traced.append(TracedValue(entry.label, database, value, origins))
+        measured.rows.append(row)
     return measured
-
-
-def _measure_cell(entry: Entry, database: str, metric: str, reader: ScoreReader) -> Quantity | None:
-    found = [measure(reader.read(model, database), metric) for model in entry.models]
-    if len(found) == 1:
-        return found[0]
-    values = [quantity.value for quantity in found if quantity is not None]
-    if len(values) < len(found):
-        return None
-    return Quantity(statistics.fmean(values), statistics.stdev(values))

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..benchmarks.benchmark import benchmarks
-from ..evaluation.tables import METRICS, Quantity
-
 if TYPE_CHECKING:
-    from ..evaluation.results import Entry, Model
+    from ..evaluation.results import Entry
+
+METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
+COSTS = ("parameters", "multiply_adds", "file_size", "seconds")
+"""Columns for which the student has to be loaded."""
 
 
 @click.command(
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
     "folders",
     metavar="FOLDER...",
     nargs=-1,
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
+)
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A table declared in TOML instead of FOLDER...: title, metric, databases, properties, "
+    "notes, plot, and rows, each with label, section and the folders of its seeds, or with "
+    "criteria of published results.",
 )
 @click.option(
     "-o",
@@ -41,7 +48,6 @@ if TYPE_CHECKING:
     "--database",
     "databases",
     multiple=True,
-    type=click.Choice(list(benchmarks())),
     help="A benchmark to show; may be given several times.  [default: those that were evaluated]",
 )
 @click.option("-m", "--metric", type=click.Choice(METRICS), default="accuracy", show_default=True)
@@ -68,19 +74,15 @@ if TYPE_CHECKING:
     "--provenance",
     is_flag=True,
     help="List the score file, model file and options.json behind each measured cell, with their "
-    "hashes; also as provenance.txt.",
+    "hashes; also as provenance.txt (which --rows writes in any case).",
 )
 def table(
     folders: tuple[Path, ...],
+    rows: Path | None,
     output: Path | None,
-    databases: tuple[str, ...],
-    metric: str,
-    published: bool | None,
-    complexity: bool,
-    timed: bool,
-    title: str,
-    plots: bool,
     provenance: bool,
+    plots: bool,
+    **options: Any,
 ) -> None:
     """Make a table and plots of the results in FOLDER...
 
@@ -91,93 +93,149 @@ def table(
     A score file that is incomplete, corrupt, or not of the model beside it is named, its cell stays
     empty, and the exit status is 1.
     """
-    from ..evaluation.properties import property_notes
     from ..evaluation.provenance import describe_provenance
-    from ..evaluation.published import published_results
-    from ..evaluation.report import draw_report, make_report
-    from ..evaluation.results import ScoreReader, find_models
+    from ..evaluation.published import select_published
+    from ..evaluation.report import draw_property, draw_report, make_report
+    from ..evaluation.results import ScoreReader
     from ..evaluation.tables import to_markdown, write_table
     from ..files import atomic_write
 
-    models = find_models(folders)
-    chosen = databases or _evaluated({name for model in models for name in model.scores})
-    real = any(not benchmarks()[name].drawn for name in chosen)
-    if published is None:
-        published = real and metric == "accuracy"
-    elif published and not (real and metric == "accuracy"):
-        raise click.UsageError(
-            "published results are accuracies on the real benchmarks: they cannot stand beside "
-            f"{metric} on {', '.join(chosen)}"
-        )
-    entries, problems = _entries(models, complexity=complexity or timed, timed=timed)
-    properties = ["training_data", "synthetic_images", "coefficient", "images"]
-    properties += ["parameters", "multiply_adds", "file_size"] if complexity or timed else []
-    properties += ["seconds"] if timed else []
-    properties += ["mflops"] if published and complexity else []
+    if bool(folders) == (rows is not None):
+        raise click.UsageError("expected either FOLDER... or --rows FILE")
+    declared = _declare(folders, **options) if rows is None else _read(rows)
+    entries, problems = _entries(declared)
+    chosen, metric = declared["databases"], declared.get("metric", "accuracy")
     reader = ScoreReader()
     report = make_report(
-        title,
+        declared["title"],
         entries,
         chosen,
         reader,
         metric=metric,
-        published=published_results() if published else (),
-        properties=properties,
-        notes=property_notes(set(properties)),
+        published=[
+            select_published(**r["published"]) for r in declared["rows"] if "published" in r
+        ],
+        properties=declared.get("properties", ()),
+        notes=declared.get("notes", ()),
     )
-    problems += report.problems
-    output = output or folders[0]
+    output = output or (folders[0] if rows is None else rows.parent)
     click.echo(to_markdown(report.table))
     written = write_table(report.table, output)
-    if provenance:
+    if provenance or rows:
         listing = describe_provenance(report.traced)
-        click.echo(listing + "\n")
-        with atomic_write(output / "provenance.txt") as temporary:
-            temporary.write_text(listing + "\n", encoding="utf-8")
+        if provenance:
+            click.echo(listing + "\n")
         written.append(output / "provenance.txt")
+        with atomic_write(written[-1]) as temporary:
+            temporary.write_text(listing + "\n", encoding="utf-8")
     if plots:
         written += draw_report(entries, chosen, reader, output)
+        if "plot" in declared:
+            written += draw_property(report.table, chosen, metric, declared["plot"], output)
     names = [path.name for path in written if path.suffix not in (".png", ".pdf")]
     pictures = sum(path.suffix == ".png" for path in written)
     click.echo(f"{output}: {', '.join(names)} and {pictures} plots (PNG and PDF)", err=True)
+    problems += report.problems
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
     if problems:
         raise click.exceptions.Exit(1)
 
 
-def _entries(
-    models: "Sequence[Model]", *, complexity: bool, timed: bool
-) -> "tuple[list[Entry], list[str]]":
-    """Make a row of each model, with its properties, and say what could not be read."""
-    from ..evaluation.properties import model_properties, run_properties
-    from ..evaluation.results import Entry
-    from ..files import SynthDistillError
+def _read(path: Path) -> dict[str, Any]:
+    """Read a declared table, refusing what it does not need to be mistyped."""
+    import tomllib
 
-    entries, problems = [], []
-    for model in models:
-        values: dict[str, Quantity | str | None] = {}
-        try:
-            values |= run_properties(model.folder)
-            student = model.folder / "student.safetensors"
-            if complexity and student.is_file():
-                values |= model_properties(student, "student", timed=timed)
-        except SynthDistillError as error:
-            problems.append(error.message)
-        entries.append(Entry(model.name, [model], "measured here", values))
-        for path in model.strange:
+    from ..files import SynthDistillError, nearest
+
+    known = {
+        "": ["title", "metric", "databases", "properties", "timed", "notes", "plot", "rows"],
+        "plot": ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"],
+        "rows": ["label", "section", "folders", "kind", "file", "training_data", "published"],
+    }
+    try:
+        declared = tomllib.loads(path.read_text(encoding="utf-8"))
+        parts = [("", declared), ("plot", declared.get("plot", {}))]
+        parts += [("rows", row) for row in declared["rows"]]
+        for part, content in parts:
+            for name in set(content) - set(known[part]):
+                raise ValueError(f"unknown name {name!r}.{nearest(name, known[part])}")
+        return {"title": path.stem, **declared, "databases": declared["databases"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SynthDistillError(f"cannot read the declared table {path}: {error}") from error
+
+
+def _declare(
+    folders: Sequence[Path],
+    databases: Sequence[str],
+    metric: str,
+    published: bool | None,
+    complexity: bool,
+    timed: bool,
+    title: str,
+) -> dict[str, Any]:
+    """Make of the command line what ``--rows`` declares."""
+    from ..benchmarks.benchmark import benchmarks, get_benchmark
+    from ..evaluation.results import SCORES, find_models
+
+    models = find_models(folders)
+    scored = [path for folder in models.values() for path in sorted(folder.glob(f"*/{SCORES}"))]
+    for path in scored:
+        if path.parent.name not in benchmarks():
             click.echo(
                 f"warning: {path} is left out: its folder is not named after a benchmark "
                 f"({', '.join(benchmarks())})",
                 err=True,
             )
-    return entries, problems
-
-
-def _evaluated(found: set[str]) -> tuple[str, ...]:
-    """Give all five of each kind of which one was evaluated; the real ones where none was."""
-    kinds = [
-        tuple(name for name, benchmark in benchmarks().items() if benchmark.drawn is drawn)
-        for drawn in (False, True)
+    # all of each kind of which one was evaluated; the real ones where none was
+    kinds = {b.drawn for n, b in benchmarks().items() for m in models.values() if (m / n).is_dir()}
+    shown = [name for name, b in benchmarks().items() if b.drawn in (kinds or {False})]
+    chosen = list(databases) or shown
+    real = any(not get_benchmark(name).drawn for name in chosen)
+    if published and not (real and metric == "accuracy"):
+        raise click.UsageError(
+            "published results are accuracies on the real benchmarks: they cannot stand beside "
+            f"{metric} on {', '.join(chosen)}"
+        )
+    published = real and metric == "accuracy" if published is None else published
+    properties = ["training_data", "synthetic_images", "coefficient", "images"]
+    properties += COSTS[:3] if complexity or timed else ()
+    properties += ["seconds"] if timed else []
+    properties += ["mflops"] if published and complexity else []
+    rows: list[dict[str, Any]] = [
+        {"label": name, "section": "measured here", "folders": [folder]}
+        for name, folder in models.items()
     ]
-    return sum([kind for kind in kinds if found.intersection(kind)] or kinds[:1], ())
+    return {
+        "title": title,
+        "databases": chosen,
+        "metric": metric,
+        "properties": properties,
+        "timed": timed,
+        "rows": rows + [{"published": {}}] * published,
+    }
+
+
+def _entries(declared: dict[str, Any]) -> "tuple[list[Entry], list[str]]":
+    """Make the measured rows with their properties, and say what could not be read."""
+    from ..evaluation.complexity import model_properties
+    from ..evaluation.results import Entry, run_properties
+    from ..files import SynthDistillError
+
+    entries, problems = [], []
+    for row in declared["rows"]:
+        if "published" in row:
+            continue
+        models = [Path(folder) for folder in row.get("folders", ())]
+        values = {"training_data": row.get("training_data")}
+        try:
+            if models:
+                values |= run_properties(models[0])
+                file = Path(row.get("file", models[0] / "student.safetensors"))
+                if file.is_file() and set(COSTS).intersection(declared.get("properties", ())):
+                    timed = declared.get("timed", False)
+                    values |= model_properties(file, row.get("kind", "student"), timed=timed)
+        except SynthDistillError as error:
+            problems.append(error.message)
+        entries.append(Entry(row["label"], models, row.get("section", ""), values))
+    return entries, problems
