@@ -4,11 +4,11 @@ import functools
 from collections.abc import Sequence
 
 import click
+from bob.paper.ijcb2023_synthdistill.evaluation.records import describe, is_current
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import EVALUATION
-from bob.paper.ijcb2023_synthdistill.evaluation.records import describe, is_current
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 from .plan import PlannedModel
@@ -90,8 +90,9 @@ def evaluate_missing(
     if not number:
         return failures
     # Bob's imports take seconds: only when there is something to do
-    from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
     from bob.paper.ijcb2023_synthdistill.evaluation.chain import ModelSpec, evaluate, open_client
+
+    from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
 
     # each is read once, not once for each model
     databases = {name: PairDatabase(name) for name in there}
