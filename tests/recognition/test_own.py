@@ -62,6 +62,7 @@ def test_what_makes_no_network_is_refused_in_words(own, network, words):
 
 def test_expression_makes_the_network_again(own):
     assert network_expression("own_network:wide") == ("", "'own_network:wide'")
+    assert network_expression("tinyfar-a") is None
     for network in (
         own.Tiny,
         own.make,

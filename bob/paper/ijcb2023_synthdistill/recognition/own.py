@@ -80,19 +80,21 @@ def name_network(network: Network) -> str:
     return f"{network.__module__}:{qualified}"
 
 
-def network_expression(network: Network) -> tuple[str, str]:
+def network_expression(network: Network) -> tuple[str, str] | None:
     """Write a network as Python, so that a file of configuration can make it again.
 
     Returns
     -------
         Lines of imports (perhaps none) and an expression, such as ``'mine.nets:Tiny'`` with its
-        quotes, or ``partial(Tiny, width=5)``.
+        quotes, or ``partial(Tiny, width=5)``. None for the name of a timm model, which needs none.
 
     Raises
     ------
     SynthDistillError
         Another process could not make it: no module has it, or its arguments are no literals.
     """
+    if isinstance(network, str) and not is_network_name(network):
+        return None
     name = name_network(network)
     module, _, qualified = name.partition(":")
     target = network.func if isinstance(network, functools.partial) else network

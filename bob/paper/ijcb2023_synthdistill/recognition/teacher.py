@@ -1,9 +1,10 @@
 """The teacher: an ArcFace IResNet from the files that circulate, or a network of one's own."""
 
+import contextlib
 import functools
 import io
-import json
 import logging
+import math
 import re
 import tarfile
 import zlib
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from ..faces import FACE_SIZE, for_teacher
-from ..files import SynthDistillError
+from ..files import SynthDistillError, reading
 from ..weights import (
     State,
     check_format,
@@ -137,16 +138,21 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
         Frozen, in evaluation mode, float32, on the CPU.
     """
     path = Path(path)
-    name = path.name
+    with reading(path, "a teacher") as stream:
+        zipped = stream.read(2) == b"\x1f\x8b"
     metadata: Mapping[str, str] = {}
-    if _is_archive(path):
-        state, name = _read_archive(path)
+    if zipped:
+        state, name = _read_archive(path), ARCHIVE_MEMBER
     else:
-        state, metadata = read_weights(path, "a teacher")
+        (state, metadata), name = read_weights(path, "a teacher"), path.name
+    told = math.nan
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
-        eps = eps if eps is not None else _metadata_eps(metadata, path)
-    eps = eps if eps is not None else _guess_eps(name, state)
+        with contextlib.suppress(ValueError):
+            told = float(metadata.get("eps", ""))
+    elif eps is None:
+        told = _guess_eps(name, state)
+    eps = told if eps is None else eps
     if not 0 < eps < 1:
         raise SynthDistillError(
             f"expected a batch-norm eps above 0 and below 1 for the teacher {path}, found {eps}: "
@@ -175,15 +181,7 @@ def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]
     save_weights(path, network, {**metadata, **ours})
 
 
-def _is_archive(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(2) == b"\x1f\x8b"
-    except OSError:
-        return False  # read_weights says it better
-
-
-def _read_archive(path: Path) -> tuple[State, str]:
+def _read_archive(path: Path) -> State:
     """Read the paper's teacher out of Bob's archive, in memory: nothing is unpacked to the disk."""
     found = []
     try:
@@ -194,12 +192,9 @@ def _read_archive(path: Path) -> tuple[State, str]:
                     continue
                 stream = archive.extractfile(member)
                 if stream is None or member.size > MAX_MEMBER:
-                    raise SynthDistillError(
-                        f"{ARCHIVE_MEMBER} in {path} has {member.size} bytes: too many for a "
-                        "teacher"
-                    )
+                    raise SynthDistillError(f"{path}: {member.size} bytes are no teacher")
                 content = io.BytesIO(stream.read())
-                return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})"), ARCHIVE_MEMBER
+                return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise SynthDistillError(
             f"expected Bob's archive of teachers at {path}, found a damaged one "
@@ -210,16 +205,6 @@ def _read_archive(path: Path) -> tuple[State, str]:
         f"expected {ARCHIVE_MEMBER} in the archive {path}, found {shorten(found) or 'nothing'}. "
         "Give the .pth file itself if it is another teacher."
     )
-
-
-def _metadata_eps(metadata: Mapping[str, str], path: Path) -> float:
-    try:
-        return float(json.loads(metadata["eps"]))
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise SynthDistillError(
-            f"the metadata of {path} has no batch-norm eps that can be read "
-            f"({metadata.get('eps')!a}). Write the file again with save_teacher."
-        ) from error
 
 
 def _guess_eps(name: str, state: State) -> float:
