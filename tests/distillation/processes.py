@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from tiny_student import Tiny
 
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=5e-3),
@@ -26,31 +28,40 @@ OPTIMIZERS = {
 }
 
 
-class Tiny(torch.nn.Sequential):
-    """A student of two convolutions with batch norm, or with a norm of each image."""
+class Ones:
+    """A loss that is always 1, and does something at one of its calls."""
 
-    def __init__(self, batch_norm=True):
-        def norm(channels):
-            return torch.nn.BatchNorm2d(channels) if batch_norm else torch.nn.GroupNorm(1, channels)
+    def __init__(self):
+        self.calls, self.value, self.call, self.action = 0, 1.0, 0, None
 
-        super().__init__(
-            torch.nn.Conv2d(3, 8, 3, stride=4, bias=False),
-            norm(8),
-            torch.nn.ReLU(),
-            torch.nn.Conv2d(8, 16, 3, stride=4, bias=False),
-            norm(16),
-            torch.nn.ReLU(),
-            torch.nn.AdaptiveAvgPool2d(2),
-            torch.nn.Flatten(),
-            torch.nn.Linear(64, 512),
-        )
+    def at(self, call, action):
+        self.call, self.action = call, action
+
+    def __call__(self, student, teacher):
+        self.calls += 1
+        if self.calls == self.call:
+            self.action()
+        return (0 * student).sum() + self.value
+
+
+STUDENTS = {"Tiny": Tiny, "Tiny without batch norm": partial(Tiny, batch_norm=False)}
+
+
+def make_student(name):
+    """Make one of ours, or a small network of the TinyFaRs' family."""
+    if name in STUDENTS:
+        return STUDENTS[name]()
+    from bob.paper.ijcb2023_synthdistill.recognition.student import create_student
+
+    return create_student(name, "random")
 
 
 def make(options):
     """Make options from what JSON can say."""
-    students = {"Tiny": Tiny, "Tiny without batch norm": partial(Tiny, batch_norm=False)}
-    if options["student"] in students:
-        options = {**options, "student": students[options["student"]]}
+    if options["student"] in STUDENTS:
+        options = {**options, "student": STUDENTS[options["student"]]}
+    if options.get("loss") == "ones":
+        options = {**options, "loss": Ones()}
     if "optimizer" in options:
         options = {**options, "optimizer": OPTIMIZERS[options["optimizer"]]}
     return Options(**options)
@@ -99,55 +110,75 @@ def in_ranks(work, ranks):
 
 
 def compare(plan):
-    """Train once for each number of processes."""
+    """Train once for each number of processes; ask to stop in iteration ``stop``, if any."""
     for ranks in plan["ranks"]:
-        begin = time.monotonic()
-        folder = Path(plan["folder"]) / plan.get("name", str(ranks))
+        folder, stop = Path(plan["folder"]) / plan.get("name", str(ranks)), Stop()
         options = make({**plan["options"], "devices": ranks})
-        statuses = in_ranks(partial(train, options, folder, Stop()), ranks)
+        if isinstance(options.loss, Ones):
+            options.loss.at(2 * plan.get("stop", 0), lambda stop=stop: setattr(stop, "code", 99))
+        statuses = in_ranks(partial(train, options, folder, stop), ranks)
         assert not any(statuses), statuses
-        sys.stdout.write(f"{ranks} processes: {time.monotonic() - begin:.1f} s\n")
 
 
-def normalise(plan):
-    """Put a batch through batch norms, whole and divided; keep values, gradients, statistics."""
-    from timm.layers import BatchNormAct2d
+def spoil(plan):
+    """Let one process of two have a loss that is not finite; keep what each says."""
 
-    from bob.paper.ijcb2023_synthdistill.distillation.batchnorm import synchronise
+    def work():
+        options = make({**plan["options"], "devices": 2})
+        if os.environ["RANK"] == "1":
+            options.loss.at(6, partial(setattr, options.loss, "value", float("nan")))
+        try:
+            train(options, Path(plan["folder"]) / "run", Stop())
+        except SynthDistillError as error:
+            (Path(plan["folder"]) / os.environ["RANK"]).write_text(error.message)
+
+    in_ranks(work, 2)
+
+
+def exact(plan):
+    """Do updates in float64 in some processes; keep the students."""
+    from bob.paper.ijcb2023_synthdistill.distillation.networks import assemble, create_fabric
+    from bob.paper.ijcb2023_synthdistill.distillation.processes import launched
+    from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
+
+    class Faces(torch.nn.Module):
+        """A generator in float64: one linear layer."""
+
+        z_dim = w_dim = 8
+        num_ws, resolution = 1, 64
+
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(8, 3 * 64 * 64).double()
+
+        def mapping(self, z, truncation_psi):
+            return z.double()[:, None] * truncation_psi
+
+        def synthesis(self, ws, noise_mode, noise):
+            return self.layer(ws[:, 0]).view(-1, 3, 64, 64).tanh()
 
     def work(ranks):
-        rank = int(os.environ["RANK"]) if ranks > 1 else 0
-        if ranks > 1:
-            torch.distributed.init_process_group("gloo")
-        numbers = torch.Generator().manual_seed(1)
-        results = {}
-        for name, layer, shape in (
-            ("2d", torch.nn.BatchNorm2d(3), (8, 3, 5, 4)),
-            ("1d", torch.nn.BatchNorm1d(3, momentum=None), (8, 3)),
-            ("timm", BatchNormAct2d(3, act_layer=torch.nn.SiLU, momentum=0.3), (8, 3, 2, 2)),
-            ("plain", torch.nn.BatchNorm2d(3, affine=False), (8, 3, 2, 2)),
-        ):
-            before = dict(layer.state_dict())
-            with torch.no_grad():
-                for parameter in layer.parameters():
-                    parameter.copy_(torch.randn(3, generator=numbers))
-            network = layer if ranks == 1 else synchronise(torch.nn.Sequential(layer))[0]
-            assert list(network.state_dict()) == list(before)
-            for step in range(3):
-                whole = 100 + 3 * torch.randn(shape, generator=numbers)
-                weight = torch.randn(shape, generator=numbers)
-                part = slice(rank * 8 // ranks, (rank + 1) * 8 // ranks)
-                x = whole[part].clone().requires_grad_()
-                y = network(x)
-                (y * weight[part]).sum().backward()
-                results[f"{name}.{step}.y"], results[f"{name}.{step}.dx"] = y.detach(), x.grad
-            results |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
-            results |= {f"{name}.{k}.grad": v.grad for k, v in network.named_parameters()}
-            network.eval()
-            results[f"{name}.eval.y"] = network(x).detach()
-        torch.save(results, Path(plan["folder"]) / f"{ranks}.{rank}.pt")
+        options = make({**plan["options"], "devices": ranks})
+        torch.manual_seed(0)
+        student = make_student(plan["student"]).double()
+        teacher = torch.nn.Sequential(
+            torch.nn.AvgPool2d(28), torch.nn.Flatten(), torch.nn.Linear(48, 512)
+        ).double()
+        fabric = create_fabric(options)
+        with launched(fabric):
+            method = assemble(options, fabric, Faces().requires_grad_(False), teacher, student)
+            method.student.train()
+            share = options.batch_size // ranks
+            rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+            for iteration in range(plan["iterations"]):
+                numbers = RandomNumbers(1, "train", iteration, options.batch_size, "cpu")
+                results = method.iteration(numbers, rows)
+                losses = [fabric.all_reduce(r.loss, reduce_op="mean") for r in results]
+            state = {f"student.{k}": v for k, v in method.student.module.state_dict().items()}
+            if fabric.is_global_zero:
+                torch.save(state | {"losses": torch.stack(losses)}, f"{plan['folder']}/{ranks}.pt")
 
-    for ranks in (1, 2):
+    for ranks in plan["ranks"]:
         assert not any(in_ranks(partial(work, ranks), ranks))
 
 
@@ -211,5 +242,11 @@ def kill_savers(plan):
 
 if __name__ == "__main__":
     plan = json.loads(Path(sys.argv[1]).read_text())
-    tasks = {"compare": compare, "normalise": normalise, "kill": kill, "kill savers": kill_savers}
+    tasks = {
+        "compare": compare,
+        "exact": exact,
+        "spoil": spoil,
+        "kill": kill,
+        "kill savers": kill_savers,
+    }
     tasks[plan["do"]](plan)

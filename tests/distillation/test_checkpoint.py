@@ -52,7 +52,7 @@ def test_a_damaged_last_one_is_reported_and_the_previous_used(tmp_path, damage, 
 def test_a_newer_format_is_refused_in_words(tmp_path):
     save_checkpoint(tmp_path, state(1))
     content = (tmp_path / LAST).read_bytes()
-    (tmp_path / LAST).write_bytes(content.replace(b"checkpoint 1\n", b"checkpoint 9\n", 1))
+    (tmp_path / LAST).write_bytes(content.replace(b"checkpoint 2\n", b"checkpoint 9\n", 1))
     with pytest.raises(SynthDistillError, match="format 9"):
         load_checkpoint(tmp_path)
 

@@ -24,7 +24,7 @@ def test_the_named_configs_are_the_paper_s_run():
     assert 2 * options.iterations == 328_104
     assert options.images == 2 * 21 * 7812 * 128
     assert options.optimizer.func is torch.optim.Adam
-    assert options.optimizer.keywords == {"lr": 1e-3}
+    assert options.optimizer.keywords == {"lr": 1e-3, "fused": True}
     assert options.scheduler.keywords == {"step_size": 10, "gamma": 0.5}
     assert (options.seed, options.loss, options.resampling_coefficient) == (2021, "mse", 1.0)
     assert options.validation_images == 78 * 128
@@ -32,7 +32,7 @@ def test_the_named_configs_are_the_paper_s_run():
 
 def test_configs_chain_and_the_command_line_wins(tmp_path):
     mine = write(tmp_path / "mine.py", "batch_size = batch_size // 2\nimport math\n_x = 3\nUP = 1")
-    options = resolve(["tinyfar-c", mine, "coefficient-0.5"], seed=3)
+    options = resolve(["tinyfar-c", mine], seed=3, resampling_coefficient=0.5)
     assert (options.student, options.batch_size, options.seed) == ("tinyfar-c", 64, 3)
     assert options.resampling_coefficient == 0.5
 
@@ -81,6 +81,10 @@ def test_a_config_that_does_not_exist():
         ("devices", 3),
         ("generator", 3),
         ("method", "other"),
+        ("seed", 99999999999999999999),
+        ("checkpoint_minutes", -1),
+        ("resampling_coefficient", float("nan")),
+        ("validation_images", 100),
     ],
 )
 def test_wrong_values_are_named(name, value):
@@ -88,6 +92,17 @@ def test_wrong_values_are_named(name, value):
         Options(**{"student": "tinyfar-a", name: value})
     expected = "batch_size" if name == "devices" else name
     assert f"option {expected}: expected" in str(error.value)
+
+
+def test_plain_and_compile_exclude_each_other():
+    with pytest.raises(SynthDistillError, match="plain"):
+        Options(student="tinyfar-a", plain=True, compile=True)
+
+
+def test_a_file_called_like_a_config_does_not_win_over_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tinyfar-a").write_text("raise SystemExit('executed')")
+    assert load_configs(["tinyfar-a"])["student"] == "tinyfar-a"
 
 
 def test_descriptions_are_the_same_in_every_process():

@@ -1,38 +1,120 @@
 """The run folder holds one run, and one process at a time."""
 
-import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
 
-from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
-from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-
-
-def description(**changes):
-    return {"options": {"batch_size": 8, "epochs": 2, "device": "cpu"} | changes}
+from bob.paper.ijcb2023_synthdistill.distillation.options import resolve
+from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder, describe_run
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, read_record
 
 
-def test_the_same_run_goes_on_and_another_is_refused(tmp_path):
+@pytest.fixture
+def folder(tmp_path, tiny_run):
+    """A folder in which something was learned."""
     folder = RunFolder(tmp_path / "run")
-    folder.begin(description())
-    folder.begin(description())
-    folder.begin(description(device="cuda"))
-    folder.begin(description(epochs=3))
-    with pytest.raises(SynthDistillError, match="batch_size was 8, is 9"):
-        folder.begin(description(epochs=3, batch_size=9))
-    with pytest.raises(SynthDistillError, match="epochs was 3, is 2"):
-        folder.begin(description())
-    assert json.loads(folder.options.read_text())["options"]["epochs"] == 3
+    folder.begin(describe_run(tiny_run, "cpu"), tiny_run)
+    (folder.path / "last.ckpt").touch()
+    return folder
 
 
-def test_damaged_options_are_not_overwritten(tmp_path):
-    folder = RunFolder(tmp_path)
+def test_the_same_run_goes_on_and_another_is_refused(folder, tiny_run):
+    same = ({}, {"epochs": 3}, {"checkpoint_minutes": 1.0}, {"batch_size": 4, "devices": 2})
+    for changes in same:
+        folder.check(describe_run(replace(tiny_run, **changes), "cpu"))
+    for changes, words in (
+        ({"batch_size": 6}, "batch_size was 4, is 6"),
+        ({"epochs": 1}, "epochs was 2, is 1"),
+        ({"devices": 2, "sync_batchnorm": False}, "devices was 1, is 2"),
+    ):
+        with pytest.raises(SynthDistillError, match=words):
+            folder.check(describe_run(replace(tiny_run, **changes), "cpu"))
+
+
+def test_a_run_does_not_go_on_on_another_kind_of_device(folder, tiny_run):
+    with pytest.raises(SynthDistillError, match="begun on cpu cannot go on on cuda"):
+        folder.check(describe_run(tiny_run, "cuda"))
+
+
+def test_a_run_that_died_before_it_learned_anything_stands_in_nobody_s_way(folder, tiny_run):
+    (folder.path / "last.ckpt").unlink()
+    folder.check(describe_run(replace(tiny_run, seed=5), "cpu"))
+
+
+def test_options_say_what_a_number_depends_on(folder):
+    record = read_record(folder.options)
+    assert record["options"]["device"] == "cpu"
+    assert record["machine"]["threads"] == torch.get_num_threads()
+    assert {"processor", "instruction_set"} <= record["machine"].keys()
+    assert record["command"] == sys.argv
+
+
+CONFIG = """
+student = "test_efficientnet"
+def loss(student, teacher):
+    return (student - teacher).abs().mean()
+"""
+
+
+def test_code_that_changed_is_noticed_and_the_config_is_kept(tmp_path, tiny_run):
+    config = tmp_path / "myloss.py"
+    config.write_text(CONFIG)
+
+    def described():
+        options = replace(resolve([str(config)]), generator=tiny_run.generator)
+        return describe_run(options, "cpu", [str(config)])
+
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(described(), tiny_run, [str(config)])
+    (folder.path / "last.ckpt").touch()
+    folder.check(described())
+    config.write_text(CONFIG.replace("abs()", "square()"))
+    with pytest.raises(SynthDistillError, match=r"the code in myloss\.py changed"):
+        folder.check(described())
+    assert (folder.path / "configs" / "myloss.py").read_text() == CONFIG
+
+
+def test_modules_that_a_config_imports_are_its_code_too(tmp_path, tiny_run, monkeypatch):
+    (tmp_path / "my_optimizers.py").write_text(
+        "import torch\nclass Mine(torch.optim.SGD):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_optimizers
+
+    options = replace(tiny_run, optimizer=partial(my_optimizers.Mine, lr=0.1))
+    assert list(describe_run(options, "cpu")["sources"]) == ["my_optimizers"]
+    assert not describe_run(replace(options, optimizer=torch.optim.SGD), "cpu")["sources"]
+
+
+def test_the_pipeline_of_a_network_of_one_s_own_names_it(tmp_path, tiny_run, monkeypatch):
+    (tmp_path / "my_networks.py").write_text(
+        "from torch import nn\n"
+        "class Mine(nn.Sequential):\n"
+        "    def __init__(self, stride=1):\n"
+        "        super().__init__(nn.AvgPool2d(28, stride), nn.Flatten(), nn.LazyLinear(512))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_networks
+
+    folder = RunFolder(tmp_path / "run")
+    options = replace(tiny_run, student=partial(my_networks.Mine, stride=28))
+    folder.begin(describe_run(options, "cpu"), options)
+    text = folder.pipeline.read_text()
+    assert "from my_networks import Mine" in text
+    assert (
+        'student_pipeline(_here / "student.safetensors", network=partial(Mine, stride=28))' in text
+    )
+    compile(text, "pipeline.py", "exec")
+
+
+def test_damaged_options_are_told(folder, tiny_run):
     folder.options.write_text("{")
     with pytest.raises(SynthDistillError, match="cannot read"):
-        folder.begin(description())
-    assert folder.options.read_text() == "{"
+        folder.check(describe_run(tiny_run, "cpu"))
 
 
 def test_the_lock_dies_with_its_process(tmp_path):
@@ -49,18 +131,17 @@ def test_the_lock_dies_with_its_process(tmp_path):
         stdout=subprocess.PIPE,
     )
     assert process.stdout.readline() == b"held\n"
-    with pytest.raises(SynthDistillError, match="another process"), RunFolder(tmp_path).lock():
-        pass
+    with pytest.raises(SynthDistillError, match=f"process {process.pid}.* is training"):
+        RunFolder(tmp_path).lock().__enter__()
     process.kill()
     process.wait()
     with RunFolder(tmp_path).lock():
         pass
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(SynthDistillError, match="cannot write to the output folder"),
-        RunFolder(tmp_path / "file" / "run").lock(),
-    ):
+def test_the_lock_follows_no_link(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(SynthDistillError, match="cannot write"), RunFolder(tmp_path).lock():
         pass
+    assert (tmp_path / "precious").read_text() == "content"

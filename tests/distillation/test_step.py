@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.distillation.networks import create_fabric, create_method
 from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
@@ -28,18 +29,6 @@ def distance(first, second):
     return max((first[k].double() - second[k].double()).abs().max().item() for k in first)
 
 
-def literal_crop(image):
-    """The recipe's crop at any resolution, in [0, 1]."""
-    size = image.shape[-1]
-    y, left, right = (int(v / 1024 * size) for v in (480, 380, 650))
-    scale = (right - left) / (73.5318 - 38.2946)
-    top, first = int(y - 51.6 * scale), int(left - 38.2946 * scale)
-    side = round(112 * scale)
-    x = (image.clamp(-1, 1) + 1) / 2
-    x = x[:, :, top : top + side, first : first + side]
-    return F.interpolate(x, size=(112, 112), mode="bilinear", align_corners=False)
-
-
 def test_two_iterations_are_the_recipe_s(tiny_run):
     options = replace(tiny_run, resampling_coefficient=0.7)
     method = method_of(options)
@@ -58,7 +47,7 @@ def test_two_iterations_are_the_recipe_s(tiny_run):
             with torch.no_grad():
                 ws = w[:, None].repeat(1, generator.num_ws, 1)
                 image = generator.synthesis(ws, "random", draws.noise(name, rows))
-                x = literal_crop(image)
+                x = (faces.crop(image) + 1) / 2
                 target = teacher.network((255 * x - 127.5) / 128)
             embedding = reference((x - 0.5) / 0.5)
             loss = ((embedding - target) ** 2).mean()

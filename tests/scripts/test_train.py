@@ -48,7 +48,18 @@ def test_a_config_is_a_run_and_says_when_it_is_finished(config, tmp_path):
 
 
 def test_dry_run_tells_the_numbers_and_writes_nothing(config, tmp_path):
-    result = run(config, "coefficient-0.5", "-o", tmp_path / "run", "--epochs", 3, "--dry-run")
+    result = run(
+        *(
+            config,
+            "-o",
+            tmp_path / "run",
+            "--epochs",
+            3,
+            "--resampling-coefficient",
+            0.5,
+            "--dry-run",
+        )
+    )
     assert result.exit_code == 0, result.output
     lines = {line[:24].strip(): line[24:].strip() for line in result.output.splitlines()}
     assert lines["resampling_coefficient"] == "0.5"
@@ -59,9 +70,19 @@ def test_dry_run_tells_the_numbers_and_writes_nothing(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_dry_run_needs_no_weights_and_names_what_is_missing(tmp_path):
+    result = run("tinyfar-a", "--initialisation", "random", "-o", tmp_path / "run", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "328,104" in result.output
+    assert "bob config set bob.paper.ijcb2023_synthdistill.generator" in result.output
+    assert "bob config set bob.paper.ijcb2023_synthdistill.teacher" in result.output
+    assert "device                  auto" not in result.output
+
+
 def test_the_template_names_every_option_and_is_a_config(tmp_path):
     path = tmp_path / "template.py"
     assert run("-H", path).exit_code == 0
+    refused(run("-H", path), "cannot write", "exists")
     text = path.read_text()
     for name in names():
         assert f"\n# {name} = " in text
@@ -86,6 +107,8 @@ def test_the_template_names_every_option_and_is_a_config(tmp_path):
         ("sampling = 'dynamik'", ["Did you mean 'dynamic'"]),
         ("loss = 'mae'", ["loss must be"]),
         ("optimizer = dict", ["optimizer"]),
+        ("teacher = '/'", ["is a folder", "--teacher"]),
+        ("loss = lambda s: s.mean()", ["two batches of embeddings"]),
     ],
 )
 def test_mistakes_in_a_config(config, tmp_path, line, words):

@@ -1,13 +1,12 @@
-"""Checkpoints: everything a resume needs, written whole or not at all, checked when read.
+"""Checkpoints: everything a resume needs, whole or absent, checked when read.
 
-A checkpoint is one line that names the format, one with the SHA-256 of the rest, then what
-``torch.save`` makes of tensors and plain values. Nothing of it is executed.
+A checkpoint is a line with the format, a line with the SHA-256 of the rest, and what ``torch.save``
+makes of tensors and plain values. Nothing of it is executed.
 """
 
 import hashlib
 import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,20 @@ from ..weights import load_torch
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
-"""The format of checkpoints that this version writes, and the newest that it reads."""
-
 MAGIC = b"synthdistill checkpoint "
+FORMAT = 2
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write ``last.ckpt``, keeping the one before as ``previous.ckpt``.
+class _UnsoundError(Exception):
+    """A checkpoint is truncated or corrupted."""
 
-    At no moment is there less than one whole checkpoint in the folder (after the first).
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``last.ckpt``, and keep the one before as ``previous.ckpt``.
+
+    After the first there is at least one whole checkpoint in the folder at any moment.
 
     Parameters
     ----------
@@ -37,11 +38,6 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         The run folder.
     state
         Tensors and plain values only.
-
-    Raises
-    ------
-    SynthDistillError
-        It cannot be written. The former checkpoint is untouched.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -51,8 +47,6 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         with temporary.open("wb") as stream:
             stream.write(MAGIC + f"{FORMAT}\n{digest}\n".encode())
             stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
         _keep_previous(folder)
 
 
@@ -75,22 +69,7 @@ def _keep_previous(folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Read the newest sound checkpoint of a run folder.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-
-    Returns
-    -------
-        The state, or None where no checkpoint was ever written.
-
-    Raises
-    ------
-    SynthDistillError
-        There are checkpoints, but none is sound, or their format is not this version's.
-    """
+    """Read the newest sound checkpoint of a run folder; None where none was ever written."""
     reasons = []
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -113,24 +92,19 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-class _UnsoundError(Exception):
-    """A checkpoint is truncated or corrupted."""
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file and check it against its own checksum."""
     payload = _read_payload(path)
     try:
         state = load_torch(io.BytesIO(payload), path, "a checkpoint")
-    except Exception as error:
-        raise _UnsoundError(f"cannot be decoded ({error})") from error
+    except SynthDistillError as error:
+        raise _UnsoundError(f"cannot be decoded ({error.message})") from error
     if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):
         raise _UnsoundError("holds something else than the state of a run")
     return state
 
 
 def _read_payload(path: Path) -> bytes:
-    """Read what follows the two lines at the beginning, and check it against the second."""
     try:
         with path.open("rb") as stream:
             magic, digest = stream.readline(64), stream.readline(80)

@@ -16,13 +16,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class EmbeddingLoss:
     """Weighted sum of the mean squared error of the raw embeddings and of 1 - cosine.
 
-    Parameters
-    ----------
-    mse
-        Weight of the mean squared error over all ``b x d`` elements, not normalised (the paper's
-        loss, weight 1).
-    cosine
-        Weight of the mean of 1 - cosine.
+    The paper's loss is ``mse`` with weight 1: the mean over all ``b x d`` elements, not normalised.
     """
 
     mse: float = 1.0
@@ -45,44 +39,47 @@ def create_loss(loss: str | Mapping[str, float] | Loss) -> Loss:
     ----------
     loss
         ``"mse"``, ``"cosine"``, weights as ``{"mse": 1, "cosine": 10}`` or ``"mse=1,cosine=10"``,
-        or a callable of your own from two ``[b, d]`` tensors to a scalar that is a mean over the
-        batch.
-
-    Returns
-    -------
-        The loss.
-
-    Raises
-    ------
-    SynthDistillError
-        A name is unknown or a weight is not a number of at least 0.
+        or a callable from two ``[b, d]`` tensors to a scalar that is a mean over the batch.
     """
+    weights: Mapping[str, object] = {}
     if isinstance(loss, str):
         parts = [part.partition("=") for part in loss.split(",")]
-        weights: Mapping[str, object] = {
-            name.strip(): weight if sign else 1.0 for name, sign, weight in parts
-        }
+        weights = {name.strip(): weight if sign else 1.0 for name, sign, weight in parts}
     elif isinstance(loss, Mapping):
         weights = loss
     elif callable(loss):
-        return loss
-    else:
-        weights = {}
-    names = ("mse", "cosine")
-    values = {}
-    for name, weight in weights.items():
+        return _UserLoss(loss)
+    try:
+        values = {name: float(weight) for name, weight in weights.items()}  # type: ignore[arg-type]
+        sound = values.keys() <= {"mse", "cosine"} and min(values.values()) >= 0
+        if sound and 0 < sum(values.values()) < float("inf"):
+            return EmbeddingLoss(values.get("mse", 0.0), values.get("cosine", 0.0))
+    except (TypeError, ValueError):
+        pass
+    raise SynthDistillError(
+        "loss must be 'mse', 'cosine', weights such as 'mse=1,cosine=10' or a function of two "
+        f"batches of embeddings, found {loss!r}"
+    )
+
+
+@dataclass(frozen=True)
+class _UserLoss:
+    """A function of the user's, whose mistakes are told in words."""
+
+    loss: Loss
+
+    def __call__(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         try:
-            values[name] = float(weight)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            values[name] = -1.0
-    if (
-        not values
-        or not set(values) <= set(names)
-        or min(values.values()) < 0
-        or not sum(values.values()) > 0
-    ):
-        raise SynthDistillError(
-            f"loss must be 'mse', 'cosine', weights such as 'mse=1,cosine=10' or a function of "
-            f"two embedding batches, found {loss!r}"
-        )
-    return EmbeddingLoss(**{name: values.get(name, 0.0) for name in names})
+            found = self.loss(student, teacher)
+        except TypeError as error:
+            raise SynthDistillError(
+                f"the loss {self.loss!r} must take two batches of embeddings [b, d], the student's "
+                f"and the teacher's: {error}"
+            ) from error
+        if not isinstance(found, torch.Tensor) or found.ndim or not found.requires_grad:
+            what = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise SynthDistillError(
+                f"the loss {self.loss!r} must give a scalar tensor that depends on the student's "
+                f"embeddings, found {what}"
+            )
+        return found

@@ -1,73 +1,81 @@
-"""From options to things: the one place where a run's networks are built and loaded."""
+"""From options to things: the one place where a run's networks are loaded and put together."""
 
 import logging
+import os
 import platform
-import subprocess
+import shutil
+import sys
 from dataclasses import replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from ..files import GENERATOR, TEACHER, SynthDistillError, require_path, sha256
-from .fast import FrozenNetworks, prepare_student
+from ..files import GENERATOR, TEACHER, SynthDistillError, require_path
+from ..recognition.own import is_network_name, lay_out
 from .losses import create_loss
+from .memory import check_memory
 from .options import Options
 from .sampling import create_sampling
 from .step import Clock, Distillation, no_clock
 
-if TYPE_CHECKING:
-    from ..generators.stylegan2 import Generator
-    from ..recognition.teacher import Teacher
-
 logger = logging.getLogger(__name__)
+
+FROZEN_TYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+"""What ``--precision`` means for generator and teacher; ``auto`` leaves it to their files."""
+
+
+def find_file(name: str, path: Any) -> Any:
+    """Find the generator's or the teacher's file: as given, else as configured.
+
+    A teacher that is a network of the user's own is given back as it is.
+    """
+    if name == "teacher" and (callable(path) or is_network_name(path)):
+        return path
+    key = {"generator": GENERATOR, "teacher": TEACHER}[name]
+    found = require_path(key, f"the {name}") if path is None else Path(path).expanduser()
+    if not found.is_file():
+        what = "is a folder" if found.is_dir() else "does not exist"
+        raise SynthDistillError(
+            f"the {name} file {found} {what}. Give another by --{name}, or by "
+            f"`bob config set {key} PATH`; `synthdistill-fetch {name}` says where it is from."
+        )
+    return found.resolve()
 
 
 def find_files(options: Options) -> Options:
-    """Fill in the generator's and the teacher's path from the user's defaults, and check them.
+    """Fill in the paths of generator and teacher."""
+    return replace(
+        options,
+        generator=find_file("generator", options.generator),
+        teacher=find_file("teacher", options.teacher),
+    )
 
-    Raises
-    ------
-    SynthDistillError
-        A file is not configured or does not exist.
-    """
-    found: dict[str, Any] = {}
-    for name, key in (("generator", GENERATOR), ("teacher", TEACHER)):
-        path = getattr(options, name)
-        path = require_path(key, name) if path is None else Path(path).expanduser()
-        if not path.is_file():
-            raise SynthDistillError(
-                f"the {name} file {path} does not exist. Give another by --{name}, or by "
-                f"`bob config set {key} PATH`; `synthdistill-fetch {name}` says where it is from."
-            )
-        found[name] = path.resolve()
-    return replace(options, **found)
+
+def choose_device(device: str) -> str:
+    """Resolve ``auto``, and refuse a kind of device that is not there."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    best = next(name for name, there in available.items() if there)
+    if device == "auto":
+        return best
+    if not available[device]:
+        raise SynthDistillError(
+            f"device {device} is not available on this machine: try --device {best}"
+        )
+    return device
 
 
 def create_fabric(options: Options) -> Fabric:
-    """Set up device, processes and precision.
-
-    Raises
-    ------
-    SynthDistillError
-        The device that was asked for is not there.
-    """
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    device = options.device
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available[device]:
-        raise SynthDistillError(
-            f"device {device} is not available on this machine: "
-            f"try --device {next(name for name in ('cuda', 'mps', 'cpu') if available[name])}"
-        )
+    """Set up device, processes and precision."""
+    device = choose_device(options.device)
     if device == "cuda" and options.devices > torch.cuda.device_count():
         raise SynthDistillError(
             f"{options.devices} CUDA devices asked for, {torch.cuda.device_count()} found"
@@ -80,7 +88,8 @@ def create_fabric(options: Options) -> Fabric:
         accelerator=device,
         devices=options.devices,
         num_nodes=options.num_nodes,
-        strategy="ddp" if several else "auto",
+        # statistics are the same in all processes, or everybody's own: nothing to broadcast
+        strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
         # autocast of the student does not pay on a CPU: measured, see PERFORMANCE.md
         precision=mixed.get(options.precision, "32-true") if device == "cuda" else "32-true",  # type: ignore[arg-type]
     )
@@ -107,16 +116,14 @@ def create_optimizer(
     options: Options, parameters: Any
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Make the optimizer and its schedule, by default the paper's."""
-    from functools import partial
-
-    parameters = list(parameters)
-    fused = not options.plain and all(p.device.type in ("cpu", "cuda") for p in parameters)
-    make_optimizer = options.optimizer or partial(torch.optim.Adam, lr=1e-3, fused=fused)
+    make_optimizer = options.optimizer or partial(
+        torch.optim.Adam, lr=1e-3, fused=not options.plain
+    )
     make_scheduler = options.scheduler or partial(
         torch.optim.lr_scheduler.StepLR, step_size=10, gamma=0.5
     )
     try:
-        optimizer = make_optimizer(parameters)
+        optimizer = make_optimizer(list(parameters))
         return optimizer, make_scheduler(optimizer)
     except (TypeError, ValueError) as error:
         raise SynthDistillError(f"cannot make the optimizer or its schedule: {error}") from error
@@ -128,48 +135,28 @@ def create_student(options: Options, embedding_size: int = 512) -> nn.Module:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        return create(
-            options.student,
-            initialisation=options.initialisation,
-            embedding_size=embedding_size,
-        )
+        return create(options.student, options.initialisation, embedding_size)
 
 
-def load_networks(options: Options) -> tuple["Generator", "Teacher"]:
-    """Load generator and teacher, frozen, on the CPU.
-
-    Raises
-    ------
-    SynthDistillError
-        A file is missing, damaged or of another network.
-    """
+def load_networks(options: Options) -> tuple[nn.Module, nn.Module]:
+    """Load generator and teacher, frozen, on the CPU."""
     from ..generators import load_generator
-    from ..recognition.teacher import load_teacher
+    from ..recognition.teacher import create_teacher
 
     options = find_files(options)
-    return load_generator(str(options.generator)), load_teacher(str(options.teacher))
+    return load_generator(str(options.generator)), create_teacher(options.teacher)
 
 
 def create_method(options: Options, fabric: Fabric, clock: Clock = no_clock) -> Distillation:
-    """Build the student, load generator and teacher, and put them on the device.
+    """Build the student, load generator and teacher, and put them on fabric's device.
 
-    Parameters
-    ----------
-    options
-        With the paths of generator and teacher: see :py:func:`find_files`.
-    fabric
-        Launched.
-    clock
-        Marks the phases of an iteration.
-
-    Returns
-    -------
-        The method, ready for its first iteration.
+    ``clock`` marks the phases of an iteration.
     """
     if options.method != "distillation":
         return options.method(options, fabric)
     generator, teacher = load_networks(options)
-    student = create_student(options, teacher.embedding_size)
+    student = create_student(options, teacher.embedding_size)  # type: ignore[arg-type]
+    check_memory(options, fabric.device, student)
     return assemble(options, fabric, generator, teacher, student, clock)
 
 
@@ -182,28 +169,33 @@ def assemble(
     clock: Clock = no_clock,
 ) -> Distillation:
     """Put networks that are there together to the method, on fabric's device."""
-    _check_embedding(student, teacher)
-    several = fabric.world_size > 1
-    # on one device only if asked for, to learn what several do; other devices have no float64
-    alone = options.sync_batchnorm is True and fabric.device.type == "cpu"
-    arithmetic = None
-    if (several and options.sync_batchnorm is not False) or alone:
-        from .batchnorm import synchronise
-        from .divisible import DivisibleArithmetic
+    sizes = [getattr(network, "embedding_size", None) for network in (student, teacher)]
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise SynthDistillError(
+            f"the student gives embeddings of {sizes[0]} elements, the teacher of {sizes[1]}: "
+            "they must be the same"
+        )
+    if options.compile:
+        _check_compiler()
+    if fabric.world_size > 1 and options.sync_batchnorm:
+        from .batch_norm import synchronise
 
         student = synchronise(student, fabric.device)
-        if fabric.device.type == "cpu" and not options.compile:
-            arithmetic = DivisibleArithmetic()
-    networks = FrozenNetworks.prepare(
+    generator, teacher = freeze(
         generator.to(fabric.device).eval(), teacher.to(fabric.device).eval(), options
     )
-    student = prepare_student(student, options)
+    if not options.plain:
+        student = lay_out(student)
+    if options.compile:
+        # in place, so that the names of the parameters stay
+        student.compile()
+        teacher.compile()
     optimizer, scheduler = create_optimizer(options, student.parameters())
     wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
     method = Distillation(
         fabric,
-        networks.generator,
-        networks.teacher,
+        generator,
+        teacher,
         wrapped,
         wrapped_optimizer,
         create_sampling(options.sampling, options.resampling_coefficient),
@@ -211,62 +203,52 @@ def assemble(
         truncation_psi=options.truncation_psi,
         noise_mode=options.noise_mode,
         micro_batch_size=options.micro_batch_size,
-        crop=networks.crop,
         clock=clock,
-        arithmetic=arithmetic,
     )
     method.scheduler = scheduler
     return method
 
 
-def _check_embedding(student: nn.Module, teacher: nn.Module) -> None:
-    """Refuse a student and a teacher whose embeddings have different sizes."""
-    sizes = [getattr(network, "embedding_size", None) for network in (student, teacher)]
-    if None not in sizes and sizes[0] != sizes[1]:
+def freeze(
+    generator: nn.Module, teacher: nn.Module, options: Options
+) -> tuple[nn.Module, nn.Module]:
+    """Give generator and teacher the form and the precision that the options ask for.
+
+    Networks of other kinds are used as they are; they may offer ``set_precision(dtype)``.
+    """
+    from ..generators import inference as generators
+    from ..recognition import inference as recognisers
+
+    dtype = FROZEN_TYPES.get(options.precision)
+    if options.plain:
+        return _in_type(generator, dtype), _in_type(teacher, dtype)
+    fast_generator = generators.for_inference(generator, dtype)
+    fast_teacher = recognisers.for_inference(teacher, dtype)
+    return (
+        fast_generator if fast_generator is not generator else _in_type(generator, dtype),
+        fast_teacher if fast_teacher is not teacher else _in_type(teacher, dtype),
+    )
+
+
+def _in_type(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """Let a network without an inference form compute in a type."""
+    if dtype is None:
+        return network
+    if callable(set_precision := getattr(network, "set_precision", None)):
+        set_precision(dtype)
+    elif dtype != torch.float32:
         raise SynthDistillError(
-            f"the student gives embeddings of {sizes[0]} elements, the teacher of {sizes[1]}: "
-            "they must be the same"
+            f"{type(network).__name__} has no reduced precision here: use --precision 32"
         )
+    return network
 
 
-def describe_run(options: Options) -> dict[str, Any]:
-    """Give the content of ``options.json``: what the run is, and what it runs on."""
-    packages = ("bob.paper.ijcb2023_synthdistill", "torch", "timm", "numpy", "lightning-fabric")
-    files = {
-        name: {"path": str(path), "sha256": sha256(path)}
-        for name in ("generator", "teacher")
-        if (path := getattr(options, name)) is not None and Path(path).is_file()
-    }
-    plain = options.describe()
-    # the files are known by their content: they may move
-    for name, file in files.items():
-        plain[name] = file["sha256"]
-    return {
-        "format": 1,
-        "options": plain,
-        "files": files,
-        "student": plain["student"],
-        "seed": options.seed,
-        "epochs": options.epochs,
-        "images": options.images,
-        "versions": {name: version(name) for name in packages}
-        | {"python": platform.python_version()},
-        "revision": _revision(),
-        "machine": platform.platform(),
-    }
-
-
-def _revision() -> str | None:
-    """Give the git revision of the package's source tree, where it has one."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+def _check_compiler() -> None:
+    """Refuse to begin without the C++ compiler that torch.compile calls in the first step."""
+    # the names that torch's inductor looks for
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise SynthDistillError(
+            f"--compile needs a C++ compiler, but {name} was not found: install one, name another "
+            "by the environment variable CXX, or use --no-compile."
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

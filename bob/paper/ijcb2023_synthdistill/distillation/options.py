@@ -1,14 +1,24 @@
-"""The options of a run: what configs and the command line may set, checked before it starts."""
+"""The options of a run: what configs and the command line may set, checked before it starts.
+
+Each field of :py:class:`Options` carries its help, its range and how the command line reads it; the
+command, the template of ``-H``, the checks and ``options.json`` are made from these.
+"""
 
 import dataclasses
 import functools
+import math
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ..files import SynthDistillError, nearest
+
+CONFIGS = "synthdistill.config"
+"""Entry-point group of the configs that have a name."""
 
 PRECISIONS = {
     "auto": "auto",
@@ -26,164 +36,206 @@ PRECISIONS = {
 }
 """Spellings of ``--precision`` and what each means."""
 
+LARGEST = 2**63 - 1
+"""The largest seed that torch's generators take."""
+
+
+def _option(
+    default: Any, expected: str, valid: Callable[[Any], bool], about: str, reads: Any = None
+) -> Any:
+    """Describe an option; without a type the command line takes it as a config would."""
+    return dataclasses.field(
+        default=default,
+        metadata={"expected": expected, "valid": valid, "about": about, "reads": reads},
+    )
+
+
+def _integer(default: int | None, least: int, about: str) -> Any:
+    def valid(value: Any) -> bool:
+        return type(value) is int and least <= value <= LARGEST
+
+    expected = f"a whole number of at least {least} and below 2**63"
+    if default is None:
+        return _option(
+            default, f"{expected}, or None", lambda v: v is None or valid(v), about, click.INT
+        )
+    return _option(default, expected, valid, about, click.INT)
+
+
+def _number(default: float, about: str) -> Any:
+    def valid(value: Any) -> bool:
+        return type(value) in (int, float) and math.isfinite(value) and value >= 0
+
+    return _option(default, "a number of at least 0", valid, about, click.FLOAT)
+
+
+def _choice(default: str, choices: Sequence[str], about: str) -> Any:
+    return _option(
+        default, f"one of {', '.join(choices)}", choices.__contains__, about, click.STRING
+    )
+
+
+def _flag(default: bool, about: str) -> Any:
+    return _option(default, "True or False", lambda v: isinstance(v, bool), about, click.BOOL)
+
+
+def _named(default: str, expected: str, about: str) -> Any:
+    return _option(
+        default, expected, lambda v: bool(v) and (isinstance(v, str) or callable(v)), about
+    )
+
+
+def _callable(expected: str, about: str) -> Any:
+    return _option(None, expected, lambda value: value is None or callable(value), about)
+
+
+def _file(about: str) -> Any:
+    return _option(
+        None,
+        "the path of a file",
+        lambda value: value is None or isinstance(value, str | Path),
+        about,
+        click.Path(path_type=Path),
+    )
+
 
 @dataclass(frozen=True)
 class Options:
-    """Everything that a run depends on. The defaults are the paper's recipe.
+    """Everything that a run depends on. The defaults are the paper's recipe."""
 
-    Parameters
-    ----------
-    student
-        ``tinyfar-a``, ``tinyfar-b``, ``tinyfar-c``, any timm model name, or a callable (such as a
-        partial) that gives a module from faces to embeddings.
-    generator
-        A StyleGAN2 file (NVIDIA's pickle or our safetensors). None takes what
-        ``bob config set bob.paper.ijcb2023_synthdistill.generator PATH`` says.
-    teacher
-        An ArcFace IResNet file. None takes ``bob.paper.ijcb2023_synthdistill.teacher``.
-    initialisation
-        The student's start: ``imagenet``, ``random`` or a file.
-    sampling
-        Re-sampling strategy: ``dynamic``, ``static``, ``none``, ``z-space``, ``hard``, or an
-        object with a method ``resample``.
-    resampling_coefficient
-        How far well-matched images move in latent space.
-    loss
-        ``mse``, ``cosine``, weights such as ``mse=1,cosine=10``, or a function of two batches.
-    optimizer
-        Callable from parameters to an optimizer. None is Adam with learning rate 1e-3.
-    scheduler
-        Callable from the optimizer to a schedule stepped once an epoch. None is StepLR: half the
-        learning rate every 10 epochs.
-    method
-        ``distillation`` (the paper), or a callable that makes another iteration: see
-        ``toyfaces.supervised``.
-    epochs
-        Epochs of the whole run. 0 writes the initial student only.
-    images_per_epoch
-        Fresh images an epoch (rounded down to whole batches); as many are re-sampled.
-    batch_size
-        Images of one update, over all devices.
-    micro_batch_size
-        Images that a device holds at a time; gradients are accumulated over the batch, and batch
-        statistics are those of the pieces (of all devices), not of the batch. None: all.
-    validation_images
-        Fresh images for validation each epoch.
-    truncation_psi
-        Truncation of w towards its mean: 1 is none.
-    noise_mode
-        The generator's noise: ``random``, ``const`` or ``none``.
-    seed
-        Seed of everything random.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    devices
-        Processes on this node, one for each device.
-    num_nodes
-        Nodes.
-    sync_batchnorm
-        Compute batch statistics over all devices, as one device with the whole batch would, so
-        that the student does not depend on their number. None: where there are several. True
-        computes in the same way on a single one. On CPUs a run on one and a run on several then
-        learn the same student bit for bit, at twice the time: see ``divisible``.
-    precision
-        ``32``; ``bf16`` or ``16`` for the frozen networks, and on CUDA mixed precision for the
-        student; ``auto`` runs half precision where the generator's file says so (the published
-        run), which it does on CUDA only.
-    plain
-        Compute as the recipe is written, by the reference implementation, instead of by the fast
-        path, which gives the same numbers but for rounding.
-    compile
-        Compile student and teacher with torch.compile in the first step: takes minutes on a CPU,
-        and a C++ compiler.
-    checkpoint_minutes
-        Minutes between checkpoints within an epoch.
-    checkpoint_steps
-        Iterations between checkpoints within an epoch, besides the minutes. None: by time only.
-    """
-
-    student: str | Callable[..., Any] = ""
-    generator: Path | None = None
-    teacher: Path | None = None
-    initialisation: str | Path = "imagenet"
-    sampling: Any = "dynamic"
-    resampling_coefficient: float = 1.0
-    loss: Any = "mse"
-    optimizer: Callable[..., Any] | None = None
-    scheduler: Callable[..., Any] | None = None
-    method: Any = "distillation"
-    epochs: int = 21
-    images_per_epoch: int = 1_000_000
-    batch_size: int = 128
-    micro_batch_size: int | None = None
-    validation_images: int = 78 * 128
-    truncation_psi: float = 1.0
-    noise_mode: str = "random"
-    seed: int = 2021
-    device: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    sync_batchnorm: bool | None = None
-    precision: str = "auto"
-    plain: bool = False
-    compile: bool = False
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int | None = None
+    student: Any = _named(
+        "",
+        "the name of a student, such as tinyfar-a, or a callable that makes one",
+        "tinyfar-a, tinyfar-b, tinyfar-c, any timm model name, or a callable (such as a partial) "
+        "that gives a module from faces to embeddings.",
+    )
+    generator: Path | None = _file(
+        "A StyleGAN2 file (NVIDIA's pickle or our safetensors). None takes what "
+        "`bob config set bob.paper.ijcb2023_synthdistill.generator PATH` says."
+    )
+    teacher: Any = _option(
+        None,
+        "the path of a file, or a callable that makes a teacher",
+        lambda value: value is None or isinstance(value, str | Path) or callable(value),
+        "An ArcFace IResNet file. None takes bob.paper.ijcb2023_synthdistill.teacher.",
+    )
+    initialisation: str | Path = _option(
+        "imagenet",
+        "'imagenet', 'random' or a file",
+        lambda value: isinstance(value, str | Path) and bool(str(value)),
+        "The student's start: imagenet, random or a file.",
+    )
+    sampling: Any = _option(
+        "dynamic",
+        "a strategy",  # create_sampling explains it
+        lambda _: True,
+        "Re-sampling strategy: dynamic, static, none, z-space, hard, or an object with a method "
+        "`resample`.",
+    )
+    resampling_coefficient: float = _number(
+        1.0, "How far well-matched images move in latent space."
+    )
+    loss: Any = _option(
+        "mse",
+        "a loss",  # create_loss explains it
+        lambda _: True,
+        "mse, cosine, weights such as mse=1,cosine=10, or a function of two batches of embeddings.",
+    )
+    optimizer: Callable[..., Any] | None = _callable(
+        "a callable, such as partial(torch.optim.Adam, lr=1e-3)",
+        "Callable from parameters to an optimizer. None is Adam with learning rate 1e-3.",
+    )
+    scheduler: Callable[..., Any] | None = _callable(
+        "a callable, such as partial(torch.optim.lr_scheduler.StepLR, step_size=10)",
+        "Callable from the optimizer to a schedule stepped once an epoch. None is StepLR: half the "
+        "learning rate every 10 epochs.",
+    )
+    method: Any = _option(
+        "distillation",
+        "'distillation' or a callable",
+        lambda value: value == "distillation" or callable(value),
+        "distillation (the paper), or a callable that makes another iteration: see "
+        "toyfaces.supervised.",
+    )
+    epochs: int = _integer(21, 0, "Epochs of the whole run. 0 writes the initial student only.")
+    images_per_epoch: int = _integer(
+        1_000_000,
+        1,
+        "Fresh images an epoch (rounded down to whole batches); as many are re-sampled.",
+    )
+    batch_size: int = _integer(128, 1, "Images of one update, over all devices.")
+    micro_batch_size: int | None = _integer(
+        None,
+        1,
+        "Images that a device holds at a time; gradients are accumulated over the batch, and batch "
+        "statistics are those of the pieces (of all devices), not of the batch. None: all.",
+    )
+    validation_images: int = _integer(
+        78 * 128, 0, "Fresh images for validation each epoch, in whole batches; 0: none."
+    )
+    truncation_psi: float = _number(1.0, "Truncation of w towards its mean: 1 is none.")
+    noise_mode: str = _choice(
+        "random", ("random", "const", "none"), "The generator's noise: random, const or none."
+    )
+    seed: int = _integer(2021, 0, "Seed of everything random.")
+    device: str = _choice(
+        "auto",
+        ("auto", "cpu", "cuda", "mps"),
+        "cuda, mps, cpu, or auto: the first of these that is there.",
+    )
+    devices: int = _integer(1, 1, "Processes on this node, one for each device.")
+    num_nodes: int = _integer(1, 1, "Nodes.")
+    sync_batchnorm: bool = _flag(
+        True,
+        "Compute batch statistics over all devices, as one device with the whole batch would, so "
+        "that the student does not depend on their number.",
+    )
+    precision: str = _choice(
+        "auto",
+        tuple(PRECISIONS),
+        "32; bf16 or 16 for the frozen networks, and on CUDA mixed precision for the student; auto "
+        "runs half precision where the generator's file says so (the published run), which it does "
+        "on CUDA only.",
+    )
+    plain: bool = _flag(
+        False,
+        "Compute as the recipe is written, by the reference implementation, instead of by the "
+        "inference forms, which give the same numbers but for rounding.",
+    )
+    compile: bool = _flag(
+        False,
+        "Compile student and teacher with torch.compile in the first step: takes minutes on a CPU, "
+        "and a C++ compiler.",
+    )
+    checkpoint_minutes: float = _number(10.0, "Minutes between checkpoints within an epoch.")
+    checkpoint_steps: int | None = _integer(
+        None,
+        1,
+        "Iterations between checkpoints within an epoch, besides the minutes. None: by time only.",
+    )
 
     def __post_init__(self) -> None:
-        """Check types and ranges.
-
-        Raises
-        ------
-        SynthDistillError
-            A value cannot be: the message names it and says what was expected.
-        """
-        if not self.student or not (isinstance(self.student, str) or callable(self.student)):
-            raise _wrong("student", "the name of a student, such as tinyfar-a", self.student)
-        for name in ("optimizer", "scheduler"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise _wrong(name, "a callable, such as partial(torch.optim.Adam, lr=1e-3)", value)
-        if self.method != "distillation" and not callable(self.method):
-            raise _wrong("method", "'distillation' or a callable", self.method)
-        for name, least in _LEAST_INTEGER.items():
-            value = getattr(self, name)
-            optional = name in ("micro_batch_size", "checkpoint_steps")
-            if value is None and optional:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise _wrong(name, f"a whole number of at least {least}", value)
-        for name in ("resampling_coefficient", "truncation_psi", "checkpoint_minutes"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
-                raise _wrong(name, "a number", value)
-        if self.sync_batchnorm is not None and not isinstance(self.sync_batchnorm, bool):
-            raise _wrong("sync_batchnorm", "True, False or None", self.sync_batchnorm)
-        for name in ("plain", "compile"):
-            if not isinstance(getattr(self, name), bool):
-                raise _wrong(name, "True or False", getattr(self, name))
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                hint = nearest(str(getattr(self, name)), choices)
-                raise _wrong(name, "one of " + ", ".join(choices), getattr(self, name), hint)
-        for name in ("generator", "teacher"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str | Path):
-                raise _wrong(name, "the path of a file", value)
-        if not isinstance(self.initialisation, str | Path):
-            raise _wrong("initialisation", "'imagenet', 'random' or a file", self.initialisation)
+        """Check each value, then what must fit together."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not _safely(field.metadata["valid"], value):
+                choices = PRECISIONS if field.name == "precision" else ()
+                hint = nearest(str(value), choices) if choices else ""
+                raise _wrong(field.name, field.metadata["expected"], value, hint)
+        object.__setattr__(self, "precision", PRECISIONS[self.precision])
         if self.images_per_epoch < self.batch_size:
-            raise _wrong(
-                "images_per_epoch",
-                f"at least one batch ({self.batch_size} images: see batch_size)",
-                self.images_per_epoch,
-            )
+            least = f"at least one batch ({self.batch_size} images: see batch_size)"
+            raise _wrong("images_per_epoch", least, self.images_per_epoch)
+        if 0 < self.validation_images < self.batch_size:
+            least = f"0 (no validation) or at least one batch ({self.batch_size} images)"
+            raise _wrong("validation_images", least, self.validation_images)
         world = self.devices * self.num_nodes
         if self.batch_size % world:
             raise _wrong(
                 "batch_size", f"a multiple of the {world} devices that share it", self.batch_size
             )
-        object.__setattr__(self, "precision", PRECISIONS[self.precision])
+        if self.plain and self.compile:
+            raise _wrong("compile", "False, since plain runs everything as it is written", True)
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -201,29 +253,15 @@ class Options:
         return 2 * self.iterations * self.batch_size
 
     def describe(self) -> dict[str, Any]:
-        """Give every option as plain values that JSON can hold."""
-        plain = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        # None and True differ by rounding only: runs that are there, with true, stay current
-        return plain | {"sync_batchnorm": self.sync_batchnorm is not False}
+        """Give every option as plain values that JSON can hold, the same in every process."""
+        return {name: _plain(getattr(self, name)) for name in names()}
 
 
-_LEAST_INTEGER = {
-    "epochs": 0,
-    "images_per_epoch": 1,
-    "batch_size": 1,
-    "micro_batch_size": 1,
-    "validation_images": 0,
-    "seed": 0,
-    "devices": 1,
-    "num_nodes": 1,
-    "checkpoint_steps": 1,
-}
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "noise_mode": ("random", "const", "none"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "precision": tuple(PRECISIONS),
-}
+def _safely(valid: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return valid(value)
+    except TypeError:  # unhashable, for instance
+        return False
 
 
 def _wrong(name: str, expected: str, found: object, hint: str = "") -> SynthDistillError:
@@ -231,7 +269,6 @@ def _wrong(name: str, expected: str, found: object, hint: str = "") -> SynthDist
 
 
 def _plain(value: Any) -> Any:
-    """Describe a value by what JSON can hold, the same in every process."""
     if isinstance(value, functools.partial):
         arguments = [repr(_plain(v)) for v in value.args]
         arguments += [f"{k}={_plain(v)!r}" for k, v in value.keywords.items()]
@@ -257,16 +294,57 @@ def names() -> list[str]:
     return [field.name for field in dataclasses.fields(Options)]
 
 
-def check_names(context: Mapping[str, Any]) -> None:
-    """Refuse names in a config that no option has: a mistyped one would be silently ignored.
+def load_configs(configs: Sequence[str]) -> dict[str, Any]:
+    """Load configs, each seeing the names of those before it; give the options that they set.
+
+    Parameters
+    ----------
+    configs
+        Paths, module names or names of :py:data:`CONFIGS`. A name wins over a file of that name.
+    """
+    import traceback
+    from importlib.metadata import entry_points
+
+    from clapper.config import load, mod_to_context
+
+    named = {entry.name: entry.value for entry in entry_points(group=CONFIGS)}
+    for config in configs:
+        if config in named or Path(config).is_file():
+            continue
+        if Path(config).suffix == ".py":
+            raise SynthDistillError(f"config {config} does not exist")
+        if "." not in config:
+            raise SynthDistillError(
+                f"unknown config {config!r}: it is no file and no name.{nearest(config, named)} "
+                f"Names: {', '.join(sorted(named))}."
+            )
+    try:
+        context = mod_to_context(load([named.get(config, config) for config in configs]))
+    except SynthDistillError:
+        raise
+    except SyntaxError as error:
+        raise SynthDistillError(
+            f"config {error.filename}, line {error.lineno}: {error.msg}: {error.text or ''}".strip()
+        ) from error
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        # the last module-level frame is the line of the config itself
+        where = [f for f in frames if f.name == "<module>" and f.line is not None]
+        place = f"{where[-1].filename}, line {where[-1].lineno}: " if where else ""
+        hint = "" if place else f" Configs by name: {', '.join(sorted(named))}."
+        raise SynthDistillError(
+            f"cannot load config {' '.join(map(str, configs))}: {place}"
+            f"{type(error).__name__}: {error}.{hint}"
+        ) from error
+    _check_names(context)
+    return {name: context[name] for name in names() if name in context}
+
+
+def _check_names(context: Mapping[str, Any]) -> None:
+    """Refuse names that no option has: a mistyped one would be silently ignored.
 
     Modules, classes and functions under their own names (imports and definitions), names in upper
     case and names that begin with an underscore are the config's own business.
-
-    Raises
-    ------
-    SynthDistillError
-        A name is unknown; the nearest valid one is given.
     """
     known = names()
     for name, value in context.items():
@@ -280,70 +358,6 @@ def check_names(context: Mapping[str, Any]) -> None:
         )
 
 
-def load_configs(configs: Sequence[str]) -> dict[str, Any]:
-    """Load one or more configs, each seeing the names of those before it.
-
-    Parameters
-    ----------
-    configs
-        Paths, module names or names of the entry-point group ``synthdistill.config``.
-
-    Returns
-    -------
-        The names that the configs set.
-
-    Raises
-    ------
-    SynthDistillError
-        A config does not exist, cannot be executed, or sets an unknown name.
-    """
-    import traceback
-
-    from clapper.config import load, mod_to_context, resource_keys
-
-    known = sorted(resource_keys("synthdistill.config"))
-    for config in configs:
-        if Path(config).suffix == ".py" and not Path(config).is_file():
-            raise SynthDistillError(f"config {config} does not exist")
-        if not Path(config).is_file() and "." not in config and config not in known:
-            raise SynthDistillError(
-                f"unknown config {config!r}: it is no file and no name.{nearest(config, known)} "
-                f"Names: {', '.join(known)}."
-            )
-    try:
-        context = mod_to_context(load(list(configs), entry_point_group="synthdistill.config"))
-    except SynthDistillError:
-        raise
-    except SyntaxError as error:
-        raise SynthDistillError(
-            f"config {error.filename}, line {error.lineno}: {error.msg}: {error.text or ''}".strip()
-        ) from error
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = [f for f in frames if f.name == "<module>" and f.line is not None]
-        # the last module-level frame is the line of the config itself
-        place = f"{where[-1].filename}, line {where[-1].lineno}: " if where else ""
-        hint = "" if place else f" Configs by name: {', '.join(known)}."
-        raise SynthDistillError(
-            f"cannot load config {' '.join(map(str, configs))}: {place}"
-            f"{type(error).__name__}: {error}.{hint}"
-        ) from error
-    check_names(context)
-    return {name: context[name] for name in names() if name in context}
-
-
 def resolve(configs: Sequence[str], **overrides: Any) -> Options:
-    """Load configs and lay the command line's values over them.
-
-    Parameters
-    ----------
-    configs
-        As for :py:func:`load_configs`.
-    **overrides
-        Options that win over the configs.
-
-    Returns
-    -------
-        The checked options.
-    """
+    """Load configs, lay options over them that win, and check the result."""
     return Options(**{**load_configs(configs), **overrides})

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.distributed
@@ -15,8 +16,8 @@ from ..files import SynthDistillError
 
 logger = logging.getLogger(__name__)
 
-AGREE_SECONDS = 2.0
-"""How often processes agree whether to save or stop: it makes them wait for one another."""
+EXCHANGE_SECONDS = 2.0
+"""How often processes exchange their wishes: it makes them, and a GPU, wait."""
 
 WATCH_SECONDS = 1.0
 """How often a process looks whether the one that started it is still there."""
@@ -28,11 +29,6 @@ def launched(fabric: Fabric) -> Iterator[None]:
 
     Only the first process logs what is no warning. The death of one ends all: those that wait for
     it in a collective operation get an error, those on this node also watch their parent.
-
-    Raises
-    ------
-    SynthDistillError
-        Another process ended before this one.
     """
     parent = os.getppid()
     fabric.launch()
@@ -69,74 +65,50 @@ def _is_lost_connection(error: RuntimeError) -> bool:
     return any(word in words for word in ("gloo", "nccl", "connection closed", "connection reset"))
 
 
-class Agreement:
-    """Lets all processes decide the same at the same iteration.
+class Agreement(NamedTuple):
+    """What all processes do after an iteration.
 
-    Parameters
-    ----------
-    fabric
-        Launched.
+    ``save`` a checkpoint; ``stop`` with this exit code unless it is 0; ``bad``: give up, for a
+    loss of somebody's was not finite.
     """
 
-    def __init__(self, fabric: Fabric) -> None:
+    save: bool
+    stop: int
+    bad: bool
+
+
+class Exchange:
+    """Lets all processes decide the same after the same iteration, every few of them.
+
+    One process on a CPU decides after each iteration. Several, or a GPU (which would have to be
+    waited for), do it after as many as the first process does in ``EXCHANGE_SECONDS``.
+    """
+
+    def __init__(self, fabric: Fabric, iteration: int) -> None:
         self.fabric = fabric
-        self.iteration = self.next = 0
+        self.often = fabric.world_size == 1 and fabric.device.type == "cpu"
+        self.last = self.next = iteration
         self.time = time.monotonic()
 
-    def decide(self, iteration: int, save: bool, stop: int) -> tuple[bool, int]:
-        """Decide whether to save and whether to stop, after an iteration.
+    def due(self, iteration: int) -> bool:
+        """Tell whether an exchange is due: the same answer in all processes."""
+        return self.often or iteration >= self.next
 
-        By itself one process decides at once. Several do it every few iterations, as many as the
-        first one does in ``AGREE_SECONDS``.
-
-        Parameters
-        ----------
-        iteration
-            The same number on all processes.
-        save
-            Whether this process wishes to save; the first one's wish counts.
-        stop
-            The exit code with which this process was asked to stop, or 0; anybody's counts.
-
-        Returns
-        -------
-            Whether to save, and the exit code with which to stop, or 0.
-        """
-        if self.fabric.world_size == 1:
-            return save, stop
-        if iteration < self.next:
-            return False, 0
+    def agree(self, iteration: int, *, save: bool = False, stop: int = 0, bad: bool) -> Agreement:
+        """Exchange wishes: the first process's for saving, anybody's for stopping and giving up."""
+        now, done = time.monotonic(), iteration - self.last
+        # the first iterations are slow: do not let them, or a fast one, decide too much
+        pace = done / max(now - self.time, 1e-6)
+        pause = max(1, min(round(pace * EXCHANGE_SECONDS), 2 * done))
         first = self.fabric.is_global_zero
-        pause = 0
-        if first:
-            done, now = iteration - self.iteration, time.monotonic()
-            pace = done / max(now - self.time, 1e-6)
-            # the first iterations are slow: do not let them, or a fast one, decide too much
-            pause = max(1, min(round(pace * AGREE_SECONDS), 2 * done))
-            self.time = now
-        wishes = self._maximum([float(save and first), float(stop), float(pause)])
-        self.iteration, self.next = iteration, iteration + int(wishes[2])
-        return bool(wishes[0]), int(wishes[1])
-
-    def largest(self, number: int) -> int:
-        """Give the largest of the processes' numbers."""
-        return number if self.fabric.world_size == 1 else int(self._maximum([float(number)])[0])
-
-    def smallest(self, number: int) -> int:
-        """Give the smallest of the processes' numbers."""
-        return -self.largest(-number)
+        wishes = [float(save and first), float(stop), float(bad), float(pause if first else 0)]
+        wishes = self._largest(wishes)
+        self.last, self.next, self.time = iteration, iteration + int(wishes[3]), now
+        return Agreement(bool(wishes[0]), int(wishes[1]), bool(wishes[2]))
 
     def check_same(self, number: int, what: str) -> None:
-        """Refuse to go on where processes have different numbers.
-
-        Raises
-        ------
-        SynthDistillError
-            They do; the message says of what.
-        """
-        if self.fabric.world_size == 1:
-            return
-        low, high = self._maximum([-float(number), float(number)])
+        """Refuse to go on where processes have different numbers of something."""
+        low, high = self._largest([-float(number), float(number)])
         if -low != high:
             raise SynthDistillError(
                 f"process {self.fabric.global_rank} has {number} {what}, another has "
@@ -144,7 +116,13 @@ class Agreement:
                 "for all nodes, on a shared file system."
             )
 
-    def _maximum(self, values: list[float]) -> list[float]:
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Add up a tensor over all processes."""
+        return torch.as_tensor(self.fabric.all_reduce(values, reduce_op="sum"))
+
+    def _largest(self, values: list[float]) -> list[float]:
+        if self.fabric.world_size == 1:
+            return values
         # float64 holds every iteration; MPS has none, but only one process either
         told = torch.tensor(values, dtype=torch.float64, device=self.fabric.device)
         return torch.as_tensor(self.fabric.all_reduce(told, reduce_op="max")).tolist()

@@ -27,19 +27,21 @@ def _seed(*key: int | str) -> int:
 class RandomNumbers:
     """The random numbers of one iteration, for the rows of the batch that are asked for.
 
+    Latents are drawn on the CPU, the same for every device; noise maps on the device itself, so
+    they differ between kinds of device.
+
     Parameters
     ----------
     seed
         The run's seed.
     stream
-        What the numbers are for, such as ``"train"`` or ``"validation"``.
+        What the numbers are for, such as ``"train"`` or ``"validation 3"``.
     iteration
-        The iteration's number, from 0.
+        The iteration's number in the stream, from 0.
     batch_size
         Images of the whole batch, over all processes.
     device
-        Where the numbers are needed. Latents are drawn on the CPU, the same for every device;
-        noise maps are drawn on the device itself, so they differ between kinds of device.
+        Where the numbers are needed.
     """
 
     def __init__(
@@ -50,20 +52,9 @@ class RandomNumbers:
         self.device = torch.device(device)
 
     def normal(self, name: str, width: int, rows: range) -> torch.Tensor:
-        """Draw standard normal vectors.
+        """Draw standard normal vectors ``[len(rows), width]``, float32.
 
-        Parameters
-        ----------
-        name
-            What they are for: different names are independent.
-        width
-            Elements of a vector.
-        rows
-            The rows of the whole batch that are wanted.
-
-        Returns
-        -------
-            ``[len(rows), width]``, float32, on the device.
+        ``rows`` are those of the whole batch that are wanted; different names are independent.
         """
         generator = numpy.random.Generator(numpy.random.Philox(_seed(*self.key, name)))
         batch = generator.standard_normal((self.batch_size, width), dtype=numpy.float32)
@@ -93,12 +84,8 @@ class RandomNumbers:
         first = rows.start - blocks.start * size
 
         def draw(batch: int, resolution: int) -> torch.Tensor:
-            maps = [
-                torch.randn(
-                    (size, 1, resolution, resolution), generator=generator, device=self.device
-                )
-                for generator in generators
-            ]
+            shape = (size, 1, resolution, resolution)
+            maps = [torch.randn(shape, generator=g, device=self.device) for g in generators]
             whole = maps[0] if len(maps) == 1 else torch.cat(maps)
             return whole[first : first + batch]
 

@@ -7,42 +7,115 @@ import io
 import json
 import logging
 import os
+import shutil
 import socket
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ..files import SynthDistillError, atomic_write, read_record, remove_temporaries
+from ..files import (
+    SynthDistillError,
+    atomic_write,
+    read_record,
+    remove_temporaries,
+    sha256,
+    write_record,
+)
+from ..recognition.own import is_network_name, network_expression
+from .checkpoint import LAST, PREVIOUS
+from .options import Options
 
 logger = logging.getLogger(__name__)
 
-PIPELINE = '''"""Bob pipeline of this folder's student: `bob bio pipeline simple -p {path} ...`."""
+PIPELINE = '''"""This folder's student for Bob: `bob bio pipeline simple -p pipeline.py ...`."""
 
 import inspect
 from pathlib import Path
-
+{imports}
 from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
 
 # Bob loads configurations without __file__: the code itself knows where it stands
 _here = Path(inspect.currentframe().f_code.co_filename).resolve().parent
 
-pipeline = student_pipeline(_here / "student.safetensors")
+pipeline = student_pipeline(_here / "student.safetensors"{network})
 '''
 
-FREE_OPTIONS = frozenset(
-    {"device", "devices", "num_nodes", "checkpoint_minutes", "checkpoint_steps"}
-)
-"""Options that may change when a run is resumed: they do not change what is learned."""
+PACKAGES = ("bob.paper.ijcb2023_synthdistill", "torch", "timm", "numpy", "lightning-fabric")
+"""Packages whose versions ``options.json`` records."""
 
 
-class RunFolder:
-    """The folder of one run.
+def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> dict[str, Any]:
+    """Give the content of ``options.json``: what the run is, and what it runs on.
 
     Parameters
     ----------
-    path
-        Where it is. It is made by :py:meth:`lock`.
+    options
+        With the paths of its files.
+    device
+        The kind that was chosen: ``cpu``, ``cuda`` or ``mps``.
+    configs
+        As the command line names them.
     """
+    import platform
+
+    from ..machine import describe_machine, source_revision
+
+    files = {
+        name: {"path": str(path), "sha256": sha256(path)}
+        for name in ("generator", "teacher")
+        if isinstance(path := getattr(options, name), str | Path) and Path(path).is_file()
+    }
+    plain = options.describe() | {"device": device}
+    # files are known by their content: they may move
+    plain |= {name: file["sha256"] for name, file in files.items()}
+    return {
+        "format": 1,
+        "options": plain,
+        "sources": _sources(options, configs),
+        "files": files,
+        "student": plain["student"],
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "images": options.images,
+        "command": sys.argv,
+        "configs": list(configs),
+        "versions": {name: _version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "revision": source_revision(),
+        "machine": describe_machine(),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ModuleNotFoundError:  # a source tree that is not installed
+        return "unknown"
+
+
+def _sources(options: Options, configs: Sequence[str]) -> dict[str, str]:
+    """Hash the user's own code: configs given as files, and modules of what they set."""
+    found = {Path(config).name: sha256(config) for config in configs if Path(config).is_file()}
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    installed.append(str(Path(__file__).parents[1]))
+    for name in options.describe():
+        value = getattr(options, name)
+        while isinstance(value, partial):
+            value = value.func
+        kind = value if callable(value) and hasattr(value, "__module__") else type(value)
+        module = sys.modules.get(getattr(kind, "__module__", ""))
+        path = getattr(module, "__file__", None)
+        if path and not any(Path(path).is_relative_to(folder) for folder in installed):
+            found[module.__name__] = sha256(path)  # type: ignore[union-attr]
+    return found
+
+
+class RunFolder:
+    """The folder of one run. It is made by :py:meth:`lock`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,98 +125,100 @@ class RunFolder:
         self.samples = path / "samples.png"
         self.pipeline = path / "pipeline.py"
         self.events = path / "tensorboard"
-        self._held: IO[str] | None = None
+        self._begun: tuple[Mapping[str, Any], Options, Sequence[str]] | None = None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the system frees it when the process ends.
 
         What a killed process left half written is removed.
-
-        Raises
-        ------
-        SynthDistillError
-            The folder cannot be written, or another process holds it.
         """
-        self._take()
-        try:
-            remove_temporaries(self.path)
-            yield
-        finally:
-            if self._held is not None:
-                self._held.close()
-
-    def _take(self) -> None:
         path = self.path / ".lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            stream = path.open("a+")
+            # a link could lead to a file of somebody else's
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise SynthDistillError(
                 f"cannot write to the output folder {self.path}: {error.strerror}. "
                 "Choose another with -o."
             ) from error
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            with stream:
-                stream.seek(0)
+        with os.fdopen(number, "r+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
                 who = stream.read(200).strip() or "unknown"
-            raise SynthDistillError(
-                f"another process ({who}) is training in {self.path}: wait for it, stop it, or "
-                "choose another folder with -o."
-            ) from error
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        stream.flush()
-        self._held = stream
+                raise SynthDistillError(
+                    f"another process ({who}) is training in {self.path}: wait for it, stop it, "
+                    "or choose another folder with -o."
+                ) from error
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            stream.flush()
+            remove_temporaries(self.path)
+            yield
 
-    def restore(self) -> bool:
-        """Make the folder again, and hold it, should somebody have removed it.
-
-        Returns
-        -------
-            True if it was: then it is empty.
-        """
-        if self._held is None or self.options.exists():
-            return False
-        logger.warning("%s was removed: making it again", self.path)
-        self._held.close()
-        self._take()
-        return True
-
-    def begin(self, description: Mapping[str, Any]) -> None:
-        """Write ``options.json`` and ``pipeline.py``, or check that the run is the same one.
-
-        Parameters
-        ----------
-        description
-            The content of ``options.json``; its entry ``options`` decides.
-
-        Raises
-        ------
-        SynthDistillError
-            The folder holds a run with other options.
-        """
-        self.check(description)
-        with atomic_write(self.options) as temporary:
-            temporary.write_text(json.dumps(description, indent=2) + "\n")
+    def begin(
+        self, description: Mapping[str, Any], options: Options, configs: Sequence[str] = ()
+    ) -> None:
+        """Write ``options.json``, ``pipeline.py`` and copies of the user's configs."""
+        self._begun = description, options, configs
+        imports = network = ""
+        if callable(options.student) or is_network_name(options.student):
+            # a network of the user's own: its file names it, but only code can make it
+            imports, expression = network_expression(options.student)
+            imports, network = f"{imports}\n", f", network={expression}"
+        write_record(self.options, description)
         with atomic_write(self.pipeline) as temporary:
-            temporary.write_text(PIPELINE.format(path=self.pipeline.name))
+            temporary.write_text(PIPELINE.format(imports=imports, network=network))
+        for config in configs:
+            if Path(config).is_file():
+                with atomic_write(self.path / "configs" / Path(config).name) as temporary:
+                    shutil.copyfile(config, temporary)
+
+    def restore(self) -> None:
+        """Begin again if the folder was removed meanwhile."""
+        if self._begun is not None and not self.options.exists():
+            logger.warning("%s was removed: making it again", self.path)
+            self.begin(*self._begun)
 
     def check(self, description: Mapping[str, Any]) -> None:
-        """Check that the folder holds no run, or this one: see :py:meth:`begin`."""
+        """Refuse to go on if something was learned here with other options or other code."""
+        if not any((self.path / name).exists() for name in (LAST, PREVIOUS, self.student.name)):
+            return
         if not self.options.exists():
             return
-        before = self.read_options()
+        try:
+            record = read_record(self.options)
+            before, code = record["options"], record.get("sources", {})
+            if not isinstance(before, dict) or not isinstance(code, dict):
+                raise TypeError("its options are not those of a run")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SynthDistillError(
+                f"cannot read {self.options}, which says what this run is: {error}. "
+                "Move the folder away, or choose another one with -o."
+            ) from error
         now = json.loads(json.dumps(description["options"]))
+        free = {"checkpoint_minutes", "checkpoint_steps"}
+        if now.get("sync_batchnorm"):
+            free |= {"devices", "num_nodes"}
+        # a run may be made longer: what it has learned so far stays the same
+        if isinstance(before.get("epochs"), int) and before["epochs"] < now.get("epochs", 0):
+            free.add("epochs")
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
             for name in sorted(before.keys() | now.keys())
-            if name not in FREE_OPTIONS
-            and before.get(name) != now.get(name)
-            # a run may be made longer: what it has learned so far stays the same
-            and not (name == "epochs" and before.get(name, 0) < now.get(name, 0))
+            if name not in free and before.get(name) != now.get(name)
+        ]
+        if before.get("device") != now.get("device"):
+            changed.append(
+                f"a run begun on {before.get('device')} cannot go on on {now.get('device')}, which "
+                "draws and rounds otherwise"
+            )
+        changed += [
+            f"the code in {name} changed"
+            for name, digest in description["sources"].items()
+            if code.get(name, digest) != digest
         ]
         if changed:
             raise SynthDistillError(
@@ -151,28 +226,9 @@ class RunFolder:
                 "Choose another folder with -o, or repeat the command that began it."
             )
 
-    def read_options(self) -> dict[str, Any]:
-        """Read the options of the run that the folder holds.
-
-        Raises
-        ------
-        FileNotFoundError
-            It holds none.
-        SynthDistillError
-            They cannot be read.
-        """
-        try:
-            options = read_record(self.options)["options"]
-            if not isinstance(options, dict) or type(options.get("epochs", 0)) is not int:
-                raise TypeError("its options are not those of a run")
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SynthDistillError(
-                f"cannot read {self.options}, which says what this run is: {error}. "
-                "Move the folder away, or choose another one with -o."
-            ) from error
-        return options
+    def is_published(self, epochs: int) -> bool:
+        """Tell whether all that others use is there."""
+        return all(p.exists() for p in (self.student, self.samples, *([self.log] * (epochs > 0))))
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write ``log.csv``, one row an epoch, floats with nine significant digits."""

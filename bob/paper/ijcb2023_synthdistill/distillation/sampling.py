@@ -4,14 +4,13 @@ The paper's is :py:class:`DynamicSampling`; the others are its ablations. A stra
 with the method ``resample`` of :py:class:`Sampling`: write your own in a config.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from ..files import SynthDistillError
+from ..files import SynthDistillError, nearest
 
 Mapping = Callable[[torch.Tensor], torch.Tensor]
 """The generator's mapping network as strategies see it: z ``[b, z_dim]`` to w ``[b, w_dim]``."""
@@ -44,21 +43,7 @@ class Sampling(Protocol):
     """What every strategy does."""
 
     def resample(self, fresh: FreshBatch, mapping: Mapping, normal: Normal) -> torch.Tensor:
-        """Choose the w of the re-sampled batch.
-
-        Parameters
-        ----------
-        fresh
-            The fresh batch.
-        mapping
-            From z to w.
-        normal
-            The source of random vectors.
-
-        Returns
-        -------
-            w of the re-sampled batch, ``[b, w_dim]``.
-        """
+        """Choose the w of the re-sampled batch, ``[b, w_dim]``."""
         ...
 
 
@@ -67,12 +52,8 @@ class DynamicSampling:
     """The paper's: w' = w + c · coefficient · N(0, I), c = (1 + cosine) / 2.
 
     Images that student and teacher agree on move far, hard ones stay near and are trained on
-    again in a new variation.
-
-    Parameters
-    ----------
-    coefficient
-        The re-sampling coefficient: 1 in the paper; 0 gives the same w again with new noise.
+    again in a new variation. The coefficient is 1 in the paper; 0 gives the same w again with new
+    noise.
     """
 
     coefficient: float = 1.0
@@ -85,13 +66,7 @@ class DynamicSampling:
 
 @dataclass(frozen=True)
 class HardSampling:
-    """The opposite reading of the idea: c = (1 - cosine) / 2, badly matched images move far.
-
-    Parameters
-    ----------
-    coefficient
-        The re-sampling coefficient.
-    """
+    """The opposite reading of the idea: c = (1 - cosine) / 2, badly matched images move far."""
 
     coefficient: float = 1.0
 
@@ -103,13 +78,7 @@ class HardSampling:
 
 @dataclass(frozen=True)
 class ZSpaceSampling:
-    """Dynamic sampling before the mapping network: z' = z + c · coefficient · N(0, I).
-
-    Parameters
-    ----------
-    coefficient
-        The re-sampling coefficient.
-    """
+    """Dynamic sampling before the mapping network: z' = z + c · coefficient · N(0, I)."""
 
     coefficient: float = 1.0
 
@@ -148,24 +117,7 @@ STRATEGIES: dict[str, type] = {
 
 
 def create_sampling(sampling: str | Sampling, coefficient: float) -> Sampling:
-    """Make a strategy by its name, or take the object that a config made.
-
-    Parameters
-    ----------
-    sampling
-        A name of :py:data:`STRATEGIES`, or an object with a method ``resample``.
-    coefficient
-        The re-sampling coefficient for those that have one.
-
-    Returns
-    -------
-        The strategy.
-
-    Raises
-    ------
-    SynthDistillError
-        The name is unknown or the object cannot re-sample.
-    """
+    """Make a strategy by its name, or take the object that a config made."""
     if not isinstance(sampling, str):
         if not callable(getattr(sampling, "resample", None)):
             raise SynthDistillError(
@@ -174,10 +126,9 @@ def create_sampling(sampling: str | Sampling, coefficient: float) -> Sampling:
             )
         return sampling
     if sampling not in STRATEGIES:
-        near = difflib.get_close_matches(sampling, STRATEGIES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise SynthDistillError(
-            f"unknown sampling {sampling!r}: expected one of {', '.join(STRATEGIES)}.{hint}"
+            f"unknown sampling {sampling!r}: expected one of {', '.join(STRATEGIES)}."
+            f"{nearest(sampling, STRATEGIES)}"
         )
     if sampling in ("static", "none"):
         return STRATEGIES[sampling]()

@@ -18,9 +18,6 @@ from .sampling import FreshBatch, Sampling
 Clock = Callable[[str], contextlib.AbstractContextManager]
 """Marks the phases of an iteration by their names; the benchmark's measures them."""
 
-Crop = Callable[[torch.Tensor], torch.Tensor]
-"""From images, or the part of them that a fast generator gives, to faces ``[b, 3, 112, 112]``."""
-
 
 def no_clock(phase: str) -> contextlib.AbstractContextManager:  # noqa: ARG001
     """Measure nothing."""
@@ -50,31 +47,21 @@ class Distillation:
     ----------
     fabric
         Device, precision and processes.
-    generator
-        Gives images from w; frozen.
-    teacher
-        Gives embeddings ``[b, d]`` of faces; frozen.
-    student
-        Gives embeddings ``[b, d]`` of faces; set up by fabric.
-    optimizer
-        The student's; set up by fabric.
+    generator, teacher
+        Frozen: images from w, and embeddings ``[b, d]`` of faces.
+    student, optimizer
+        Set up by fabric.
     sampling
         Chooses the second batch's w.
     loss
         Compares the embeddings.
-    truncation_psi
-        Of the mapping network: 1 (no truncation) in the paper.
-    noise_mode
-        Of the synthesis network: ``"random"`` in the paper.
+    truncation_psi, noise_mode
+        Of mapping and synthesis: 1 (no truncation) and ``"random"`` in the paper.
     micro_batch_size
         Images that are generated, embedded and differentiated at a time; the gradients of a batch
         are summed over its micro-batches. None takes the whole batch at once, as the paper does.
-    crop
-        Makes faces of what the generator gives.
     clock
         Marks the phases.
-    arithmetic
-        The context in which an iteration computes: see :py:mod:`.divisible`. None: as it is.
     """
 
     def __init__(
@@ -90,9 +77,7 @@ class Distillation:
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
         micro_batch_size: int | None = None,
-        crop: Crop = faces.crop,
         clock: Clock = no_clock,
-        arithmetic: contextlib.AbstractContextManager | None = None,
     ) -> None:
         self.fabric = fabric
         self.generator = generator
@@ -104,31 +89,24 @@ class Distillation:
         self.truncation_psi = truncation_psi
         self.noise_mode = noise_mode
         self.micro_batch_size = micro_batch_size
-        self.crop = crop
         self.clock = clock
-        self.arithmetic = arithmetic or contextlib.nullcontext()
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
-    def iteration(self, draws: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
-        """Do one iteration: two batches, two updates of the student.
+    def iteration(self, numbers: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
+        """Update the student twice: on a fresh and on a re-sampled batch.
 
         Parameters
         ----------
-        draws
+        numbers
             The iteration's random numbers.
         rows
             The rows of the whole batch that this process takes.
-
-        Returns
-        -------
-            The results of the step on the fresh and of the step on the re-sampled batch.
         """
-        with self.arithmetic:
-            z = draws.normal("z", self.generator.z_dim, rows)
-            w = self.mapping(z)
-            fresh = self.step(w, "fresh", draws, rows)
-            w = self.resample(z, w, fresh.similarity, draws, rows)
-            resampled = self.step(w, "resampled", draws, rows)
+        z = numbers.normal("z", self.generator.z_dim, rows)
+        w = self.mapping(z)
+        fresh = self.step(w, "fresh", numbers, rows)
+        w = self.resample(z, w, fresh.similarity, numbers, rows)
+        resampled = self.step(w, "resampled", numbers, rows)
         return fresh, resampled
 
     @torch.no_grad()
@@ -143,53 +121,42 @@ class Distillation:
         z: torch.Tensor,
         w: torch.Tensor,
         similarity: torch.Tensor,
-        draws: RandomNumbers,
+        numbers: RandomNumbers,
         rows: range,
     ) -> torch.Tensor:
         """Let the strategy choose the second batch's w, ``[b, w_dim]``."""
         return self.sampling.resample(
             FreshBatch(z, w, similarity),
             self.mapping,
-            lambda width: draws.normal("resample", width, rows),
+            lambda width: numbers.normal("resample", width, rows),
         )
 
     @torch.no_grad()
-    def faces(self, w: torch.Tensor, name: str, draws: RandomNumbers, rows: range) -> torch.Tensor:
+    def faces(
+        self, w: torch.Tensor, name: str, numbers: RandomNumbers, rows: range
+    ) -> torch.Tensor:
         """Generate the faces ``[b, 3, 112, 112]`` of w ``[b, w_dim]``, one w for all layers."""
         with self.clock("synthesis"):
             ws = w[:, None].expand(-1, self.generator.num_ws, -1)
             images = self.generator.synthesis(
-                ws, noise_mode=self.noise_mode, noise=draws.noise(name, rows)
+                ws, noise_mode=self.noise_mode, noise=numbers.noise(name, rows)
             )
         with self.clock("crop"):
-            return self.crop(images.float())
+            return faces.crop(_float(images))
 
-    def step(self, w: torch.Tensor, name: str, draws: RandomNumbers, rows: range) -> StepResult:
-        """Update the student once, on the faces of w.
+    def step(self, w: torch.Tensor, name: str, numbers: RandomNumbers, rows: range) -> StepResult:
+        """Update the student once, on the faces of w ``[b, w_dim]``.
 
-        Parameters
-        ----------
-        w
-            ``[b, w_dim]``.
-        name
-            The batch's name, which its noise is drawn for.
-        draws
-            The iteration's random numbers.
-        rows
-            The rows of the whole batch that these are.
-
-        Returns
-        -------
-            Loss and cosines from before the update.
+        ``name`` is the batch's, which its noise is drawn for.
         """
         results = []
         for part, last in self._parts(len(rows)):
-            crops = self.faces(w[part], name, draws, rows[part])
+            crops = self.faces(w[part], name, numbers, rows[part])
             with self.clock("teacher"), torch.no_grad():
-                target = self.teacher(crops).float()
+                target = _float(self.teacher(crops))
             with self.fabric.no_backward_sync(self.student, enabled=not last):
                 with self.clock("student forward"):
-                    embedding = self.student(crops).float()
+                    embedding = _float(self.student(crops))
                     loss = self.loss(embedding, target)
                 with self.clock("backward"):
                     share = len(crops) / len(rows)
@@ -220,27 +187,27 @@ class Distillation:
             yield slice(start, min(start + size, count)), start + size >= count
 
     @torch.no_grad()
-    def validate(self, draws: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+    def validate(self, numbers: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
         """Compare student and teacher on fresh images: squared errors and cosines, ``[b]`` each."""
-        z = draws.normal("z", self.generator.z_dim, rows)
-        _, errors, similarities = self.evaluate(self.mapping(z), "fresh", draws, rows)
+        z = numbers.normal("z", self.generator.z_dim, rows)
+        _, errors, similarities = self.compare(self.mapping(z), "fresh", numbers, rows)
         return errors, similarities
 
     @torch.no_grad()
     def samples(
-        self, draws: RandomNumbers, rows: range
+        self, numbers: RandomNumbers, rows: range
     ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         """Give fresh and re-sampled faces ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
-        z = draws.normal("z", self.generator.z_dim, rows)
+        z = numbers.normal("z", self.generator.z_dim, rows)
         w = self.mapping(z)
-        fresh, _, similarity = self.evaluate(w, "fresh", draws, rows)
-        w = self.resample(z, w, similarity, draws, rows)
-        resampled, _, similarity_after = self.evaluate(w, "resampled", draws, rows)
+        fresh, _, similarity = self.compare(w, "fresh", numbers, rows)
+        w = self.resample(z, w, similarity, numbers, rows)
+        resampled, _, similarity_after = self.compare(w, "resampled", numbers, rows)
         return (fresh, similarity), (resampled, similarity_after)
 
     @torch.no_grad()
-    def evaluate(
-        self, w: torch.Tensor, name: str, draws: RandomNumbers, rows: range
+    def compare(
+        self, w: torch.Tensor, name: str, numbers: RandomNumbers, rows: range
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Compare student and teacher on the faces of w, without an update.
 
@@ -251,9 +218,14 @@ class Distillation:
         """
         parts = []
         for part, _ in self._parts(len(rows)):
-            crops = self.faces(w[part], name, draws, rows[part])
-            target, embedding = self.teacher(crops).float(), self.student(crops).float()
+            crops = self.faces(w[part], name, numbers, rows[part])
+            target, embedding = _float(self.teacher(crops)), _float(self.student(crops))
             error = (embedding - target).square().mean(dim=1)
             parts.append((crops, error, F.cosine_similarity(embedding, target)))
         crops, errors, similarities = (torch.cat(values) for values in zip(*parts, strict=True))
         return crops, errors, similarities
+
+
+def _float(x: torch.Tensor) -> torch.Tensor:
+    """Give at least float32: losses and cosines of half-precision embeddings are too coarse."""
+    return x if x.dtype == torch.float64 else x.float()

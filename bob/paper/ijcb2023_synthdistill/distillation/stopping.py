@@ -11,14 +11,13 @@ REQUEUE = 99
 INTERRUPTED = 130
 """Exit code after Ctrl-C (128 + SIGINT), as shells have it."""
 
-
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 """What asks for a stop: SIGTERM comes from Slurm before it kills; SIGUSR1 where its ``--signal``
 says so, and from SGE at its soft limit; SIGUSR2 from SGE's ``-notify`` before it kills."""
 
 
 class Stop:
-    """Whether somebody asked the run to stop, and with which code it shall end."""
+    """Whether somebody asked the run to stop: ``code`` is the exit code then, else None."""
 
     def __init__(self) -> None:
         self.code: int | None = None
@@ -34,9 +33,9 @@ class Stop:
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:  # noqa: ARG002
-        if number == signal.SIGINT:
-            if self.code is not None:
-                raise KeyboardInterrupt
+        if number != signal.SIGINT:
+            self.code = REQUEUE
+        elif self.code is None:
             self.code = INTERRUPTED
         else:
-            self.code = REQUEUE
+            raise KeyboardInterrupt

@@ -5,19 +5,17 @@ import inspect
 import logging
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 from clapper.click import ConfigCommand, CustomParamType, ResourceOption, verbosity_option
 
-from ..distillation.options import Options, load_configs, names
+from ..distillation.options import CONFIGS, Options, load_configs, names
 from ..files import SynthDistillError
 
 logger = logging.getLogger("bob.paper.ijcb2023_synthdistill")
-
-GROUP = "synthdistill.config"
 
 
 class TrainCommand(ConfigCommand):
@@ -25,9 +23,12 @@ class TrainCommand(ConfigCommand):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings["help"] = inspect.cleandoc(settings["help"])
-        super().__init__(*args, entry_point_group=GROUP, **settings)
-        argument = next(param for param in self.params if isinstance(param, click.Argument))
-        argument.callback = self._load
+        super().__init__(*args, entry_point_group=CONFIGS, **settings)
+        for param in self.params:
+            if isinstance(param, click.Argument):
+                param.callback = self._load
+            elif param.name == "dump_config":
+                param.type = click.Path(path_type=Path, dir_okay=False)
 
     @staticmethod
     def _load(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:  # noqa: ARG004
@@ -37,73 +38,41 @@ class TrainCommand(ConfigCommand):
         ctx.config_context = context  # type: ignore[attr-defined]
         return value
 
-    def dump_config(self, ctx: click.Context, param: click.Parameter, value: TextIO | None) -> None:  # noqa: ARG002
+    def dump_config(self, ctx: click.Context, param: click.Parameter, value: Path | None) -> None:  # noqa: ARG002
         """Write a template: every option as a comment, with its default and what it is."""
         if value is None:
             return
-        value.write(
-            '"""A training configuration: `synthdistill-train THIS_FILE.py -o FOLDER`."""\n'
-        )
+        lines = ['"""A training configuration: `synthdistill-train THIS_FILE.py -o FOLDER`."""']
         for option in self.params:
             if isinstance(option, ResourceOption):
-                text = textwrap.wrap(option.help or "", 96)
-                value.write("\n" + "".join(f"# {line}\n" for line in text))
-                value.write(f"# {option.name} = {option.default!r}\n")
-        click.echo(f"wrote the template {value.name}")
+                lines += ["", *(f"# {line}" for line in textwrap.wrap(option.help or "", 96))]
+                lines += [f"# {option.name} = {option.default!r}"]
+        try:
+            with value.open("x") as stream:
+                stream.write("\n".join(lines) + "\n")
+        except OSError as error:
+            raise SynthDistillError(f"cannot write {value}: {error.strerror}") from error
+        click.echo(f"wrote the template {value}")
         ctx.exit()
-
-
-_CUSTOM = CustomParamType()
-_PATH = click.Path(path_type=Path)
-_TYPES: Mapping[str, Any] = {
-    "generator": _PATH,
-    "teacher": _PATH,
-    "resampling_coefficient": float,
-    "epochs": int,
-    "images_per_epoch": int,
-    "batch_size": int,
-    "micro_batch_size": int,
-    "validation_images": int,
-    "truncation_psi": float,
-    "noise_mode": str,
-    "seed": int,
-    "device": str,
-    "devices": int,
-    "num_nodes": int,
-    "precision": str,
-    "checkpoint_minutes": float,
-    "checkpoint_steps": int,
-}
-"""How the command line is read. The other options may be objects in a config: taken as they are."""
-
-
-def _help() -> dict[str, str]:
-    """Take each option's help from where it is documented: the docstring of ``Options``."""
-    texts: dict[str, str] = {}
-    name = ""
-    for line in textwrap.dedent("    " + (Options.__doc__ or "")).splitlines():
-        stripped = line.strip()
-        if stripped in {field.name for field in dataclasses.fields(Options)}:
-            name = stripped
-        elif name and stripped:
-            texts[name] = f"{texts.get(name, '')} {stripped}".strip().replace("``", "")
-    return texts
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command one option for each field of ``Options``, which a config may set as well."""
-    texts = _help()
     for field in reversed(dataclasses.fields(Options)):
         flag = "--" + field.name.replace("_", "-")
-        settings: dict[str, Any] = {"default": field.default, "help": texts[field.name]}
-        if field.name == "student":
-            settings["default"] = None
-        if field.type in (bool, bool | None):
-            flag = f"{flag}/--no-{flag[2:]}"
-        else:
-            settings["type"] = _TYPES.get(field.name, _CUSTOM)
-        show = settings["default"] is not None
-        command = click.option(flag, cls=ResourceOption, show_default=show, **settings)(command)
+        # what may be an object in a config is taken as it is
+        kind = field.metadata["reads"] or CustomParamType()
+        if kind is click.BOOL:
+            flag, kind = f"{flag}/--no-{flag[2:]}", None
+        default = None if field.name == "student" else field.default
+        command = click.option(
+            flag,
+            cls=ResourceOption,
+            default=default,
+            show_default=default is not None,
+            type=kind,
+            help=field.metadata["about"],
+        )(command)
     return command
 
 
@@ -114,7 +83,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     \b
     synthdistill-train tinyfar-a -o results/tinyfar-a
-    synthdistill-train tinyfar-a sampling-static --seed 1 -o results/static
+    synthdistill-train tinyfar-a --sampling static --seed 1 -o results/static
     synthdistill-train toyfaces -o results/toyfaces
     synthdistill-train -H mine.py
 """,
@@ -144,11 +113,6 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
             "or a student with --student"
         )
     options = Options(**{name: values[name] for name in names()})
-
-    from ..distillation.networks import find_files
-
-    if options.method == "distillation":
-        options = find_files(options)
     if dry_run:
         from ..distillation.plan import describe_plan
 
@@ -157,15 +121,19 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
 
     from ..allocator import keep_buffers
     from ..distillation.loop import train as run
+    from ..distillation.networks import find_files
     from ..distillation.stopping import Stop
 
+    if options.method == "distillation":
+        options = find_files(options)
     keep_buffers()
     with Stop().listen() as stop:
-        progress = run(options, output, stop)
-    if not progress.finished(options):
+        progress = run(options, output, stop, config)
+    if progress.epoch < options.epochs:
+        done = progress.epoch * options.iterations_per_epoch + progress.iteration
         logger.info(
             "stopped after %d of %d iterations, saved: the same command goes on",
-            progress.iteration,
+            done,
             options.iterations,
         )
         sys.exit(stop.code)

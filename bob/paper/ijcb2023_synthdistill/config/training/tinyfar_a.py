@@ -10,7 +10,7 @@ initialisation = "imagenet"
 sampling = "dynamic"
 resampling_coefficient = 1.0
 loss = "mse"
-optimizer = partial(Adam, lr=1e-3)
+optimizer = partial(Adam, lr=1e-3, fused=True)
 scheduler = partial(StepLR, step_size=10, gamma=0.5)
 epochs = 21
 images_per_epoch = 1_000_000

@@ -1,4 +1,4 @@
-"""A training by the fast path against the same training by the plain one."""
+"""A training by the inference forms against the same training by the plain networks."""
 
 import platform
 from dataclasses import replace
@@ -7,20 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from bob.paper.ijcb2023_synthdistill import faces
-from bob.paper.ijcb2023_synthdistill.distillation.fast import FrozenNetworks
 from bob.paper.ijcb2023_synthdistill.distillation.networks import (
     assemble,
     create_fabric,
     create_method,
     create_student,
+    freeze,
 )
 from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
-from bob.paper.ijcb2023_synthdistill.generators.inference import InferenceGenerator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
-from bob.paper.ijcb2023_synthdistill.recognition.inference import FoldedTeacher
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, load_teacher
 
 
@@ -50,11 +47,10 @@ def test_the_fast_path_is_used_unless_plain_is_asked_for(tiny_run):
         create_method(options, create_fabric(options))
         for options in (tiny_run, replace(tiny_run, plain=True))
     )
-    assert isinstance(fast.generator, InferenceGenerator)
-    assert isinstance(fast.teacher, FoldedTeacher)
+    assert not isinstance(fast.generator, Generator)
+    assert not isinstance(fast.teacher, Teacher)
     assert isinstance(plain.generator, Generator)
     assert isinstance(plain.teacher, Teacher)
-    assert plain.crop is faces.crop
 
 
 def test_twenty_steps_give_the_plain_student(tiny_run):
@@ -114,17 +110,30 @@ def test_a_network_that_knows_its_precision_is_told(tiny_run):
             self.dtype = dtype
 
     options = replace(tiny_run, precision="bf16")
-    networks = FrozenNetworks.prepare(Mine(), Mine(), options)
-    assert networks.generator.dtype == networks.teacher.dtype == torch.bfloat16
-    assert networks.crop is faces.crop
+    assert [network.dtype for network in freeze(Mine(), Mine(), options)] == [torch.bfloat16] * 2
+
+
+def test_plain_networks_compute_in_the_precision_that_is_asked_for(tiny_run):
+    generator, teacher = load_generator(tiny_run.generator), load_teacher(tiny_run.teacher)
+    faces = torch.randn(2, 3, 112, 112).clamp(-1, 1)
+    before = teacher(faces)
+    freeze(generator, teacher, replace(tiny_run, plain=True, precision="bf16"))
+    after = teacher(faces)
+    assert after.dtype == torch.float32
+    assert 1e-7 < 1 - torch.cosine_similarity(before, after).min() < 1e-2
 
 
 def test_compiling_without_a_compiler_is_refused_in_words(tiny_run, monkeypatch):
     monkeypatch.setenv("CXX", "/nowhere/c++")
-    networks = load_generator(tiny_run.generator), load_teacher(tiny_run.teacher)
+    options = replace(tiny_run, compile=True)
     with pytest.raises(SynthDistillError, match=r"/nowhere/c\+\+ was not found.*--no-compile"):
-        FrozenNetworks.prepare(*networks, replace(tiny_run, compile=True))
-    assert FrozenNetworks.prepare(*networks, tiny_run).crop is faces.crop
+        create_method(options, create_fabric(options))
+
+
+def test_a_batch_that_cannot_fit_is_refused_before_it_fills_the_memory(tiny_run):
+    options = replace(tiny_run, batch_size=10**8, images_per_epoch=10**8, validation_images=0)
+    with pytest.raises(SynthDistillError, match=r"needs about [\d,]+ GiB .*--micro-batch-size"):
+        create_method(options, create_fabric(options))
 
 
 @pytest.mark.parametrize(
