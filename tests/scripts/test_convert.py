@@ -7,6 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, load_student
 from bob.paper.ijcb2023_synthdistill.scripts.convert import convert
 
 MICRO = Path(__file__).parents[1] / "data" / "stylegan2-micro.pkl"
@@ -29,6 +30,24 @@ def test_it_converts_and_says_what(tmp_path):
     expected = first(z, noise_mode="const")
     assert torch.equal(second(z, noise_mode="const"), expected)
     assert [path.name for path in target.parent.iterdir()] == ["micro.safetensors"]
+
+
+def test_it_converts_a_student_of_the_published_code(tmp_path):
+    student = create_student("tinyfar-c", "random")
+    published = torch.nn.ModuleDict({"cnn": student.backbone, "fc": student.linear})
+    torch.save(published.state_dict(), tmp_path / "light_model_20.pt")
+    result = run(tmp_path / "light_model_20.pt", tmp_path / "student.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "tinyfar-c" in result.output
+    assert "1,832,106" in result.output
+    found = load_student(tmp_path / "student.safetensors").state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in student.state_dict().items())
+    # another torch file is neither
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
+    result = run(tmp_path / "other.pt", tmp_path / "other.safetensors")
+    assert result.exit_code == 1
+    assert "expected a student of the published code" in result.output
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def test_an_existing_file_is_kept_without_force(tmp_path):

@@ -139,6 +139,7 @@ class Timer:
         from ..generators import load_generator
         from ..generators.stylegan2 import Generator
         from ..recognition.iresnet import LAYERS, IResNet
+        from ..recognition.student import count_parameters
         from ..recognition.teacher import Teacher, load_teacher
 
         self.options = options = Options(**settings, initialisation="random")
@@ -155,7 +156,7 @@ class Timer:
             teacher = Teacher(IResNet(LAYERS["iresnet100"]))
         student = create_student(options, teacher.embedding_size)
         parts = (generator.mapping, generator.synthesis, teacher, student)
-        self.weights = [sum(p.numel() for p in part.parameters()) for part in parts]
+        self.weights = [count_parameters(part) for part in parts]
         fabric = create_fabric(options)
         self.device = fabric.device
         self.marks = Marks(self.device)

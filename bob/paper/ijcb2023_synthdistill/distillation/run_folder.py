@@ -25,7 +25,7 @@ from ..files import (
     sha256,
     write_record,
 )
-from ..recognition.own import is_network_name, network_expression
+from ..recognition.own import network_expression
 from .checkpoint import LAST, PREVIOUS
 from .options import Options
 
@@ -164,10 +164,9 @@ class RunFolder:
         """Write ``options.json``, ``pipeline.py`` and copies of the user's configs."""
         self._begun = description, options, configs
         imports = network = ""
-        if callable(options.student) or is_network_name(options.student):
+        if (written := network_expression(options.student)) is not None:
             # a network of the user's own: its file names it, but only code can make it
-            imports, expression = network_expression(options.student)
-            imports, network = f"{imports}\n", f", network={expression}"
+            imports, network = f"{written[0]}\n", f", network={written[1]}"
         write_record(self.options, description)
         with atomic_write(self.pipeline) as temporary:
             temporary.write_text(PIPELINE.format(imports=imports, network=network))

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..faces import FACE_SIZE
+from ..recognition.student import count_parameters
 
 
 def model_properties(
@@ -23,7 +24,7 @@ def model_properties(
         from ..recognition.teacher import load_teacher as load  # type: ignore[assignment]
     network = load(path)
     return {
-        "parameters": float(sum(parameter.numel() for parameter in network.parameters())),
+        "parameters": float(count_parameters(network)),
         "multiply_adds": float(count_multiply_adds(network)),
         "file_size": float(path.stat().st_size),
         "seconds": measure_seconds(network) if timed else None,

@@ -1,22 +1,29 @@
-"""``synthdistill-convert``: a generator's pickle becomes safetensors."""
+"""``synthdistill-convert``: a generator's pickle or a published student becomes safetensors."""
 
+import zipfile
 from pathlib import Path
 
 import click
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", metavar="FILE.pkl", type=click.Path(path_type=Path))
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""Examples:
+
+    \b
+    synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors
+    synthdistill-convert light_model_20.pt student.safetensors
+""",
+)
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="FILE.safetensors", type=click.Path(path_type=Path))
 @click.option("-f", "--force", is_flag=True, help="Replace FILE.safetensors if it exists.")
 def convert(source: Path, target: Path, force: bool) -> None:
-    """Convert a StyleGAN2 generator from NVIDIA's pickle to safetensors.
+    """Convert a generator (NVIDIA's pickle) or a student of the published code to safetensors.
 
-    Nothing in the pickle is executed, and of its three networks only the generator that makes the
+    Nothing in a pickle is executed. Of NVIDIA's three networks only the generator that makes the
     images (G_ema) is kept, so the file becomes a third as large and loads faster. All commands read
-    either.
-
-    Example: synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors
+    either form.
     """
     from ..files import SynthDistillError
 
@@ -30,17 +37,28 @@ def convert(source: Path, target: Path, force: bool) -> None:
                 f"{target} exists: give another name, or --force to replace it."
             )
 
+    from ..recognition.student import count_parameters, read_published, save_student
+
+    if zipfile.is_zipfile(source):  # as torch.save writes them; NVIDIA's pickles are none
+        student = read_published(source)
+        save_student(target, student, converted_from=source.name)
+        click.echo(
+            f"converted {source} to {target}:\n"
+            f"  {student.architecture}, embeddings of {student.embedding_size} elements\n"
+            f"  parameters {count_parameters(student):,}"
+        )
+        return
+
     from ..generators import load_generator, save_generator
 
     generator = load_generator(source)
     save_generator(target, generator)
     options = generator.options
-    parameters = sum(parameter.numel() for parameter in generator.parameters())
     channels = [block.conv1.weight.shape[0] for block in generator.synthesis.blocks()]
     click.echo(
         f"converted {source} to {target}:\n"
         f"  StyleGAN2, {generator.resolution}x{generator.resolution} pixels\n"
-        f"  parameters {parameters:,}\n"
+        f"  parameters {count_parameters(generator):,}\n"
         f"  z {generator.z_dim}, w {generator.w_dim}, {generator.num_ws} ws, mapping of "
         f"{options['mapping_layers']} layers\n"
         f"  channels {' '.join(map(str, channels))} (4x4 to {generator.resolution}x"
