@@ -30,7 +30,10 @@ from bob.paper.ijcb2023_synthdistill.recognition.student import (
 )
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher, save_teacher
 
-TRUNCATIONS, FLIPS = 12, 60
+TRUNCATIONS, FLIPS = 10, 60
+SLOW = {"agedb.mat": (3, 5)}
+"""How many damaged files of each kind; fewer where each is read in a process of its own."""
+
 MEMORY = 4 << 30
 """Bytes that a reader may add to the address space before it gets an error."""
 
@@ -145,8 +148,9 @@ def test_damaged_files_are_read_or_refused_in_words(name, tmp_path):
     valid = path.read_bytes()
     read(path)
     numbers = random.Random(0)
-    damaged = [b""] + [valid[: numbers.randrange(len(valid))] for _ in range(TRUNCATIONS)]
-    for _ in range(FLIPS):
+    truncations, flips = SLOW.get(name, (TRUNCATIONS, FLIPS))
+    damaged = [valid[: numbers.randrange(len(valid))] for _ in range(truncations)]
+    for _ in range(flips):
         content = bytearray(valid)
         for _ in range(numbers.randint(1, 3)):
             # half of them at the beginning, where the structure is
@@ -166,5 +170,5 @@ def test_damaged_files_are_read_or_refused_in_words(name, tmp_path):
                 messages.append(error.message)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
-    assert len(messages) > TRUNCATIONS // 2
+    assert len(messages) > truncations // 2
     assert all(message.isprintable() for message in messages)

@@ -18,7 +18,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ..faces import crop_box
 from .stylegan2 import (
@@ -108,7 +108,7 @@ class InferenceMapping(Mapping):
             self.register_buffer(f"weight{index}", layer.weight.detach() * (gain * GAIN))
             self.register_buffer(f"bias{index}", layer.bias.detach() * (layer.multiplier * GAIN))
 
-    def layer(self, index: int, x: torch.Tensor) -> torch.Tensor:
+    def layer(self, index: int, x: Tensor) -> Tensor:
         """Pass features ``[B, inputs]`` through a layer and its leaky ReLU."""
         x = F.linear(x, self.get_buffer(f"weight{index}"), self.get_buffer(f"bias{index}"))
         return F.leaky_relu_(x, LEAK)
@@ -122,14 +122,14 @@ class InferenceLayer(nn.Module):
     ``size`` is the height and width of the whole output, of which the window ``after`` is computed.
     """
 
-    affine_weight: torch.Tensor
-    affine_bias: torch.Tensor
-    weight: torch.Tensor
-    low_weight: torch.Tensor
-    bias: torch.Tensor
-    fir: torch.Tensor | None
-    power: torch.Tensor | None
-    noise_const: torch.Tensor
+    affine_weight: Tensor
+    affine_bias: Tensor
+    weight: Tensor
+    low_weight: Tensor
+    bias: Tensor
+    fir: Tensor | None
+    power: Tensor | None
+    noise_const: Tensor
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class InferenceLayer(nn.Module):
         self.kept = kept
         self.padding = (*padding[1], *padding[0])
 
-    def styles(self, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def styles(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give the scales of inputs ``[B, I]`` and, but for colours, of outputs ``[B, O]``."""
         styles = F.linear(w, self.affine_weight, self.affine_bias)
         if self.power is None:
@@ -198,12 +198,8 @@ class InferenceLayer(nn.Module):
         return styles, (styles.square() @ self.power + 1e-8).rsqrt_()
 
     def forward(
-        self,
-        x: torch.Tensor,
-        styles: torch.Tensor,
-        norms: torch.Tensor | None,
-        noise: torch.Tensor | None,
-    ) -> torch.Tensor:
+        self, x: Tensor, styles: Tensor, norms: Tensor | None, noise: Tensor | None
+    ) -> Tensor:
         """Convolve ``x``, which is not changed; styles and norms are those of the w."""
         if x.shape[0] == 1:
             x = self._convolve(x, self._own_weight(styles, norms), self.bias)
@@ -220,16 +216,14 @@ class InferenceLayer(nn.Module):
             x = F.leaky_relu_(x, LEAK)
         return x if self.limit is None else x.clamp_(-self.limit, self.limit)
 
-    def _own_weight(self, styles: torch.Tensor, norms: torch.Tensor | None) -> torch.Tensor:
+    def _own_weight(self, styles: Tensor, norms: Tensor | None) -> Tensor:
         """Scale the weight for one image."""
         weight = self.weight * styles[0].view(self.shapes[0])
         if norms is not None:
             weight *= norms[0].view(self.shapes[1])
         return weight.to(self.dtype)
 
-    def _convolve(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         groups = 1
         if self.fir is not None:
             x = F.conv_transpose2d(x, weight, stride=2)[:, :, *self.kept]
@@ -239,14 +233,14 @@ class InferenceLayer(nn.Module):
         return F.conv2d(F.pad(x, self.padding), weight, bias, groups=groups)
 
 
-Step = tuple[InferenceLayer, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
+Step = tuple[InferenceLayer, Tensor, Tensor | None, Tensor | None]
 """A layer with the styles, norms and noise of a batch."""
 
 
 class InferenceSynthesis(nn.Module):
     """From ws to images that are zero outside of the crop's window."""
 
-    const: torch.Tensor
+    const: Tensor
 
     def __init__(self, plain: Synthesis, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -267,9 +261,7 @@ class InferenceSynthesis(nn.Module):
             self.layers.append(InferenceLayer(block.torgb, kind, size, window, window))
 
     @torch.no_grad()
-    def forward(
-        self, ws: torch.Tensor, noise_mode: str = "random", noise: Noise | None = None
-    ) -> torch.Tensor:
+    def forward(self, ws: Tensor, noise_mode: str = "random", noise: Noise | None = None) -> Tensor:
         """Make images as the plain synthesis does; noise is drawn whole and in the same order."""
         check_synthesis(ws, self.num_ws, noise_mode)
         ws = ws.to(torch.float32)
@@ -301,8 +293,8 @@ class InferenceSynthesis(nn.Module):
         return images
 
     def _run(
-        self, plan: list[Step], part: slice, x: torch.Tensor, image: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, plan: list[Step], part: slice, x: Tensor, image: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Pass the images ``part`` of the batch through a number of layers."""
         for layer, styles, norms, maps in plan:
             x = x.to(dtype=layer.dtype, memory_format=_LAST)
@@ -320,7 +312,7 @@ class InferenceSynthesis(nn.Module):
         return x, image
 
 
-def _double(image: torch.Tensor, before: Window, after: Window) -> torch.Tensor:
+def _double(image: Tensor, before: Window, after: Window) -> Tensor:
     """Double and filter colours ``[B, 3, ...]`` of the window ``before``, and cut ``after``.
 
     The filter weighs the nearest pixel by 3 / 4 and the next by 1 / 4, as the bilinear

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..files import SynthDistillError
 from ..unpickling import NUMPY, PLAIN, Allowed, Inert, explained, quoted, read_pickle
@@ -56,7 +57,7 @@ class StoredTensor(Inert):
     ) -> None:
         self.content, self.view = content, (size, stride, offset)
 
-    def read(self, path: Path | str) -> torch.Tensor:
+    def read(self, path: Path | str) -> Tensor:
         """Read the numbers; ``path`` is for messages."""
         storage = load_torch(io.BytesIO(self.content), path, WHAT)
         flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 LEAK = 0.2
 GAIN = math.sqrt(2.0)
@@ -22,7 +22,7 @@ FIR = (1.0, 3.0, 3.0, 1.0)
 
 NOISE_MODES = ("random", "const", "none")
 
-Noise = Callable[[int, int], torch.Tensor]
+Noise = Callable[[int, int], Tensor]
 """``(batch, resolution)`` to noise ``[batch, 1, resolution, resolution]`` of N(0, 1)."""
 
 
@@ -37,13 +37,13 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias))
         self.multiplier = multiplier
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Transform features ``[B, inputs]`` to ``[B, outputs]``."""
         gain = self.multiplier / math.sqrt(self.weight.shape[1])
         return F.linear(x, self.weight * gain, self.bias * self.multiplier)
 
 
-def low_pass_filter() -> torch.Tensor:
+def low_pass_filter() -> Tensor:
     """Make the filter ``[4, 4]`` of an up-sampling; its sum is 4, as zeros were inserted.
 
     It is in no file, so it is on the CPU even where networks are built without numbers (``meta``).
@@ -53,24 +53,24 @@ def low_pass_filter() -> torch.Tensor:
     return torch.outer(taps, taps)
 
 
-def upsample(x: torch.Tensor, fir: torch.Tensor) -> torch.Tensor:
+def upsample(x: Tensor, fir: Tensor) -> Tensor:
     """Double height and width of ``[B, C, H, W]``: insert zeros and filter."""
     return F.conv_transpose2d(x, _for_channels(fir, x), stride=2, padding=1, groups=x.shape[1])
 
 
-def _for_channels(fir: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _for_channels(fir: Tensor, x: Tensor) -> Tensor:
     return fir.to(x.dtype).expand(x.shape[1], 1, -1, -1)
 
 
 def modulated_convolution(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    styles: torch.Tensor,
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
     *,
     demodulate: bool = True,
-    fir: torch.Tensor | None = None,
+    fir: Tensor | None = None,
     fused: bool = True,
-) -> torch.Tensor:
+) -> Tensor:
     """Convolve each image by weights of its own: W scaled by the image's styles.
 
     W'[b, o, i] = s[b, i] W[o, i], and with demodulation each output channel is divided by its norm,
@@ -117,9 +117,7 @@ def modulated_convolution(
     return x.reshape(batch, -1, *x.shape[2:])
 
 
-def _convolve(
-    x: torch.Tensor, weight: torch.Tensor, fir: torch.Tensor | None, groups: int
-) -> torch.Tensor:
+def _convolve(x: Tensor, weight: Tensor, fir: Tensor | None, groups: int) -> Tensor:
     if fir is None:
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
     # a transposed convolution expects [groups * I, O, k, k]
@@ -128,15 +126,15 @@ def _convolve(
     return F.conv2d(x, _for_channels(fir, x), padding=1, groups=x.shape[1])
 
 
-def _clamp(x: torch.Tensor, limit: float | None) -> torch.Tensor:
+def _clamp(x: Tensor, limit: float | None) -> Tensor:
     return x if limit is None else x.clamp(-limit, limit)
 
 
 class StyledConvolution(nn.Module):
     """Modulated convolution, noise, bias, leaky ReLU, clamp; if ``up``, twice as high and wide."""
 
-    noise_const: torch.Tensor
-    fir: torch.Tensor | None
+    noise_const: Tensor
+    fir: Tensor | None
 
     def __init__(
         self, inputs: int, outputs: int, w_dim: int, size: int, up: bool, conv_clamp: float | None
@@ -150,9 +148,7 @@ class StyledConvolution(nn.Module):
         self.register_buffer("noise_const", torch.randn(size, size))
         self.register_buffer("fir", low_pass_filter() if up else None, persistent=False)
 
-    def forward(
-        self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None, fused: bool
-    ) -> torch.Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, fused: bool) -> Tensor:
         """Transform ``[B, inputs, H, W]`` and w ``[B, w_dim]``; add noise ``[1 or B, 1, R, R]``."""
         x = modulated_convolution(x, self.weight, self.affine(w), fir=self.fir, fused=fused)
         if noise is not None:
@@ -171,7 +167,7 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(3))
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, fused: bool) -> torch.Tensor:
+    def forward(self, x: Tensor, w: Tensor, fused: bool) -> Tensor:
         """Transform activations ``[B, inputs, H, W]`` and w ``[B, w_dim]`` to ``[B, 3, H, W]``."""
         styles = self.affine(w) / math.sqrt(x.shape[1])
         x = modulated_convolution(x, self.weight, styles, demodulate=False, fused=fused)
@@ -201,7 +197,7 @@ class Block(nn.Module):
 class Mapping(nn.Module):
     """From z to w: a perceptron on the normalised z, every layer with ``w_dim`` outputs."""
 
-    w_avg: torch.Tensor
+    w_avg: Tensor
 
     def __init__(
         self, z_dim: int, w_dim: int, num_ws: int, num_layers: int, multiplier: float
@@ -214,13 +210,13 @@ class Mapping(nn.Module):
             self.add_module(f"fc{index}", Linear(inputs, w_dim, multiplier))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def layer(self, index: int, x: torch.Tensor) -> torch.Tensor:
+    def layer(self, index: int, x: Tensor) -> Tensor:
         """Pass features ``[B, inputs]`` through a layer and its leaky ReLU."""
         return F.leaky_relu(self.get_submodule(f"fc{index}")(x), LEAK) * GAIN
 
     def forward(
-        self, z: torch.Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
-    ) -> torch.Tensor:
+        self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
+    ) -> Tensor:
         """Map latent vectors to ws.
 
         Parameters
@@ -252,7 +248,7 @@ class Mapping(nn.Module):
 class Synthesis(nn.Module):
     """From ws to images: the blocks from 4x4 on, whose colours are doubled and added up."""
 
-    fir: torch.Tensor
+    fir: Tensor
 
     def __init__(
         self,
@@ -287,9 +283,7 @@ class Synthesis(nn.Module):
         lowest = max(2 * self.resolutions[-1] >> self.num_fp16_res, 8)
         return torch.float16 if device.type == "cuda" and resolution >= lowest else torch.float32
 
-    def forward(
-        self, ws: torch.Tensor, noise_mode: str = "random", noise: Noise | None = None
-    ) -> torch.Tensor:
+    def forward(self, ws: Tensor, noise_mode: str = "random", noise: Noise | None = None) -> Tensor:
         """Make images.
 
         Parameters
@@ -311,7 +305,7 @@ class Synthesis(nn.Module):
         ws = ws.to(torch.float32)
         batch = ws.shape[0]
         x = self.get_parameter("b4.const").expand(batch, -1, -1, -1)
-        image: torch.Tensor | None = None
+        image: Tensor | None = None
         index = 0
         for block in self.blocks():
             dtype = self.dtype(block.resolution, ws.device)
@@ -329,7 +323,7 @@ class Synthesis(nn.Module):
         return image
 
 
-def check_synthesis(ws: torch.Tensor, num_ws: int, noise_mode: str) -> None:
+def check_synthesis(ws: Tensor, num_ws: int, noise_mode: str) -> None:
     """Refuse what no synthesis takes."""
     if noise_mode not in NOISE_MODES:
         raise ValueError(f"noise_mode is one of {NOISE_MODES}, not {noise_mode!r}")
@@ -337,9 +331,7 @@ def check_synthesis(ws: torch.Tensor, num_ws: int, noise_mode: str) -> None:
         raise ValueError(f"ws are [B, {num_ws}, w_dim], not {list(ws.shape)}")
 
 
-def noise_maps(
-    const: torch.Tensor, batch: int, mode: str, noise: Noise | None
-) -> torch.Tensor | None:
+def noise_maps(const: Tensor, batch: int, mode: str, noise: Noise | None) -> Tensor | None:
     """Give a convolution's noise ``[1 or B, 1, R, R]``; ``const`` ``[R, R]`` is its own."""
     size = const.shape[-1]
     if mode == "none":
@@ -403,8 +395,6 @@ class Generator(nn.Module):
         """Let the whole synthesis compute in this precision, on every device."""
         self.synthesis.precision = dtype
 
-    def forward(
-        self, z: torch.Tensor, truncation_psi: float = 1.0, noise_mode: str = "random"
-    ) -> torch.Tensor:
+    def forward(self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "random") -> Tensor:
         """Make images ``[B, 3, resolution, resolution]`` from z ``[B, z_dim]``."""
         return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
