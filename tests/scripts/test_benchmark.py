@@ -107,7 +107,7 @@ def no_ceilings(monkeypatch):
 
 @pytest.mark.slow
 def test_the_published_networks_have_their_published_counts(no_ceilings):
-    about = Timer(settings(student="tinyfar-a")).describe()
+    about = Timer(settings(student="tinyfar-a")).roofline()
     flops = {phase: amount["flops"] / 4 for phase, amount in about["work"].items()}
     # of the whole image's 30.07 GFLOP, what reaches the crop
     assert flops["synthesis"] == pytest.approx(25.3e9, rel=0.02)
@@ -123,7 +123,7 @@ def test_work_is_counted_in_the_precision_that_it_is_done_in(
     no_ceilings, micro_generator, small_teacher
 ):
     files = {"generator": micro_generator, "teacher": small_teacher}
-    work = Timer(settings(precision="bf16", **files)).describe()["work"]
+    work = Timer(settings(precision="bf16", **files)).roofline()["work"]
     assert set(work["mapping"]["precisions"]) == {"float32"}
     assert set(work["teacher"]["precisions"]) == {"bfloat16"}
     # convolutions in half precision, styles in float32

@@ -6,13 +6,12 @@ one only directs.
 
 import contextlib
 import os
+import signal
 import statistics
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -50,15 +49,15 @@ def run_benchmark(
     plain = {**settings, "plain": True, "compile": False, "precision": "auto"}
     mine = "plain" if settings["plain"] else "fast"
     with contextlib.ExitStack() as stack:
-        workers = [Worker(mine, plain if settings["plain"] else settings, stack)]
+        workers = [stack.enter_context(Worker(mine, plain if settings["plain"] else settings))]
         if compare:
-            workers.append(Worker("plain", plain, stack))
+            workers.append(stack.enter_context(Worker("plain", plain)))
         for index in range(warmup + iterations):
             # each goes first as often as the other: the order must not count
             for worker in workers if index % 2 == 0 else workers[::-1]:
                 worker.results.append(worker.ask("go"))
-        about = workers[0].ask("describe")
-    first, *others = (worker.summary(warmup) for worker in workers)
+        about = workers[0].ask("describe") | workers[0].ask("roofline")
+    first, *others = (worker.summary(warmup, about["images"]) for worker in workers)
     roofline = sum(about["floor_phases_ms"].values())
     report = {
         "variant": mine,
@@ -74,33 +73,42 @@ def run_benchmark(
     return report
 
 
-class Worker:
-    """A process that does iterations of one variant when told to, until the stack is closed."""
+class Worker(contextlib.AbstractContextManager):
+    """A process that does iterations of one variant when told to."""
 
-    def __init__(self, name: str, settings: Mapping[str, Any], stack: contextlib.ExitStack) -> None:
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
         self.name = name
         self.results: list[dict[str, Any]] = []
-        # whatever a library prints goes to stderr: stdout is the benchmark's
-        self.pool = stack.enter_context(
-            ProcessPoolExecutor(1, get_context("spawn"), os.dup2, (2, 1))
-        )
         started = time.perf_counter()
-        self.ask("start", dict(settings))
+        context = get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, dict(settings)), daemon=True)
+        self.process.start()
+        other.close()
+        self.ask("describe")
         self.start_seconds = time.perf_counter() - started
 
-    def ask(self, request: str, *arguments: Any) -> Any:
+    def ask(self, request: str) -> dict[str, Any]:
         """Let the process do something; what it refuses in words is refused here."""
         try:
-            return self.pool.submit(_answer, request, *arguments).result()
-        except SynthDistillError as error:
-            raise SynthDistillError(f"the {self.name} variant: {error.message}") from error
-        except BrokenProcessPool as error:
+            self.pipe.send(request)
+            answer = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            self.process.join()
             raise SynthDistillError(
-                f"the {self.name} variant was ended by the system; memory may have run out: lower "
-                "--batch-size."
+                f"the {self.name} variant ended early, with {self.process.exitcode}: if nothing "
+                "above says why, memory may have run out. Lower --batch-size."
             ) from error
+        if isinstance(answer, SynthDistillError):
+            raise SynthDistillError(f"the {self.name} variant: {answer.message}")
+        return answer
 
-    def summary(self, warmup: int) -> dict[str, Any]:
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.join()
+
+    def summary(self, warmup: int, images: int) -> dict[str, Any]:
         """Give the medians over the iterations after the warm-up."""
         timed = self.results[warmup:]
         phases = [defaultdict(float, result["phases"]) for result in timed]
@@ -108,7 +116,7 @@ class Worker:
         return {
             "ms": milliseconds,
             "all_ms": [round(result["ms"], 1) for result in timed],
-            "images_per_second": 1e3 * timed[0]["images"] / milliseconds,
+            "images_per_second": 1e3 * images / milliseconds,
             "phases_ms": {name: statistics.median(p[name] for p in phases) for name in PHASES},
             "peak_memory_mib": timed[-1]["peak_memory_mib"],
             "start_seconds": self.start_seconds,
@@ -116,16 +124,18 @@ class Worker:
         }
 
 
-_timer: "Timer"
-
-
-def _answer(request: str, *arguments: Any) -> Any:
-    """Answer a request, in the worker's process."""
-    global _timer
-    if request == "start":
-        _timer = Timer(*arguments)
-        return None
-    return getattr(_timer, request)()
+def _serve(pipe: Any, settings: dict[str, Any]) -> None:
+    """Answer requests until there are no more, in a worker's process."""
+    # whatever a library prints goes to stderr: stdout is the benchmark's, which hears Ctrl-C, too
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        try:
+            timer = Timer(settings)
+            while True:
+                pipe.send(getattr(timer, pipe.recv())())
+        except SynthDistillError as error:
+            pipe.send(error)
 
 
 class Timer:
@@ -177,13 +187,24 @@ class Timer:
         return {
             "ms": milliseconds,
             "phases": self.marks.read(),
-            "images": 2 * batch,
             "losses": [result.loss.item() for result in results],
             "peak_memory_mib": peak_memory(self.device),
         }
 
     def describe(self) -> dict[str, Any]:
-        """Name the device, count an iteration's work, and measure what the device can do.
+        """Name what is being timed."""
+        name = f"{machine.processor()}, {os.cpu_count()} cores"
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        return {
+            "device": f"{self.device.type}: {name}",
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "images": 2 * self.options.batch_size,
+        }
+
+    def roofline(self) -> dict[str, Any]:
+        """Count an iteration's work, and measure what the device can do.
 
         Returns
         -------
@@ -191,7 +212,7 @@ class Timer:
             ``ceilings`` FLOP/s in each precision, and ``bytes`` a second.
         """
         with count_flops(self.marks) as counted, torch.compiler.set_stance("force_eager"):
-            images = self.go()["images"]
+            self.go()
         # torch's count is wrong for the backward pass of grouped convolutions: it is twice forward
         forward = counted["student forward"]
         counted["backward"] = Counter({name: 2 * flops for name, flops in forward.items()})
@@ -206,18 +227,8 @@ class Timer:
         }
         used = {name for flops in counted.values() for name in flops}
         ceilings = measure_ceilings(self.device, used | {"float32", "bfloat16"})
-        name = f"{machine.processor()}, {os.cpu_count()} cores"
-        if self.device.type == "cuda":
-            name = torch.cuda.get_device_name(self.device)
-        return {
-            "device": f"{self.device.type}: {name}",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "images": images,
-            "work": work,
-            "ceilings": ceilings,
-            "floor_phases_ms": roofline_ms(work, ceilings),
-        }
+        floor = roofline_ms(work, ceilings)
+        return {"work": work, "ceilings": ceilings, "floor_phases_ms": floor}
 
     def _bytes(self) -> dict[str, float]:
         """Give the bytes that cannot be spared: weights, read once a step, and images."""
