@@ -70,8 +70,8 @@ def test_the_table_shows_every_phase_and_the_ratio(report):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--generator", "none.pkl"], "the generator file none.pkl does not exist"),
-        (["--teacher", "none.pth"], "the teacher file none.pth does not exist"),
+        (["--generator", "none.pkl"], "none.pkl does not exist. Give another by --generator"),
+        (["--teacher", "none.pth"], "none.pth does not exist. Give another by --teacher"),
         (["--teacher", "."], "the teacher file . is a folder"),
         (["--precision", "half"], "precision"),
         (["--device", "tpu"], "device"),
@@ -138,6 +138,9 @@ def test_auto_on_cuda_is_float16_in_the_highest_resolutions():
     marks = benchmark.Marks(torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
         generator = Generator(num_fp16_res=4).eval().requires_grad_(False)
+        for module in generator.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, buffer.to("cuda"))
         with benchmark.count_flops(marks) as counted, marks("synthesis"):
             generator.synthesis(torch.randn(1, 14, 512), noise_mode="const")
     flops = counted["synthesis"]

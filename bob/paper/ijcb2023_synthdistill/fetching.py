@@ -49,7 +49,7 @@ def needs(images: bool = False) -> dict[str, Need]:
             GENERATOR,
             "training: every student of tables 1 to 5",
             f"synthdistill-fetch generator --configure (or bob config set {GENERATOR} FILE)",
-            look_at_generator,
+            _look_at_generator,
             page="https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/stylegan2/files",
             # no checksum is published: it is loaded instead
             address=f"{_NVIDIA}stylegan2-ffhq-256x256.pkl",
@@ -59,7 +59,7 @@ def needs(images: bool = False) -> dict[str, Need]:
             TEACHER,
             "training: every student of tables 1 to 5, and the teacher's own row",
             f"synthdistill-fetch teacher --configure (or bob config set {TEACHER} FILE)",
-            look_at_teacher,
+            _look_at_teacher,
             page=_BOB,
             address=f"{_BOB}iresnet-91a5de61.tar.gz",
             md5="3976c0a539811d888ef5b6217e5de425",
@@ -70,7 +70,7 @@ def needs(images: bool = False) -> dict[str, Need]:
             None,
             "the start of every student but `random`, on machines without a connection",
             "synthdistill-fetch imagenet",
-            look_at_imagenet,
+            _look_at_imagenet,
             required=False,
         ),
         Need(
@@ -79,7 +79,7 @@ def needs(images: bool = False) -> dict[str, Need]:
             "`-p synthdistill-student` only: the tables' students are found in their run folders",
             f"synthdistill-train tinyfar-a -o FOLDER, then bob config set {STUDENT} "
             "FOLDER/student.safetensors",
-            look_at_student,
+            _look_at_student,
             required=False,
         ),
     ]
@@ -91,7 +91,7 @@ def needs(images: bool = False) -> dict[str, Need]:
                 real.key,
                 f"the column {real.title} of tables 1 to 5",
                 f"bob config set {real.key} FOLDER, {place}",
-                partial(look_at_benchmark, real.name, images),
+                partial(_look_at_benchmark, real.name, images),
             )
         )
     return {need.name: need for need in table}
@@ -220,8 +220,7 @@ def default_folder() -> Path:
     return Path(home).expanduser() / "bob.paper.ijcb2023_synthdistill"
 
 
-def look_at_generator(path: Path) -> tuple[str, str]:
-    """Load a generator."""
+def _look_at_generator(path: Path) -> tuple[str, str]:
     from .generators import load_generator
 
     network = load_generator(path)
@@ -231,8 +230,7 @@ def look_at_generator(path: Path) -> tuple[str, str]:
     return OTHER, f"{text}; the paper's has 256 px, z and w of 512"
 
 
-def look_at_teacher(path: Path) -> tuple[str, str]:
-    """Load a teacher."""
+def _look_at_teacher(path: Path) -> tuple[str, str]:
     from .recognition.iresnet import LAYERS, WIDTHS
     from .recognition.teacher import load_teacher
 
@@ -246,16 +244,14 @@ def look_at_teacher(path: Path) -> tuple[str, str]:
     return OTHER, f"{text}; the paper's is iresnet100"
 
 
-def look_at_student(path: Path) -> tuple[str, str]:
-    """Load a student."""
+def _look_at_student(path: Path) -> tuple[str, str]:
     from .recognition.student import load_student
 
     student = load_student(path)
     return RIGHT, f"{student.architecture}, {_millions(student)}"
 
 
-def look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
-    """Read a benchmark's pairs, and decode its images if asked for."""
+def _look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
     from .benchmarks.verification import Verification
 
     verification = Verification(name, path)
@@ -264,8 +260,7 @@ def look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
     return RIGHT, f"{len(verification.pairs()):,} pairs: {verification.describe()}"
 
 
-def look_at_imagenet(_: Path) -> tuple[str, str]:
-    """Look for timm's weights of the three backbones in the cache."""
+def _look_at_imagenet(_: Path) -> tuple[str, str]:
     from .recognition.student import TINYFAR, is_cached
 
     missing = [name for name in TINYFAR if not is_cached(name)]

@@ -76,24 +76,17 @@ def benchmark(
     import torch
 
     from ..distillation.benchmark import format_table, run_benchmark
-    from ..distillation.networks import create_fabric
+    from ..distillation.networks import create_fabric, find_file
     from ..distillation.options import Options
-    from ..files import SynthDistillError
 
     for name in ("generator", "teacher"):
-        path = values[name]
-        if path is not None and not path.is_file():
-            found = "is a folder" if path.is_dir() else "does not exist"
-            raise SynthDistillError(
-                f"the {name} file {path} {found}: correct the path, or leave --{name} away for "
-                "random weights."
-            )
-        values[name] = path and str(path)
-    cuda = values["device"] == "cuda" or (values["device"] == "auto" and torch.cuda.is_available())
+        if values[name] is not None:
+            values[name] = str(find_file(name, values[name]))
     # what the device can hold: the paper's batch, or a small one for a CPU
+    cuda = values["device"] == "cuda" or (values["device"] == "auto" and torch.cuda.is_available())
     settings = {**values, "batch_size": batch_size or (128 if cuda else 8), "compile": compiled}
     options = Options(**settings)
-    settings["precision"] = options.precision
     create_fabric(options)
+    settings["precision"] = options.precision
     report = run_benchmark(settings, iterations, warmup, compare is not None)
     click.echo(json.dumps(report, indent=2) if as_json else format_table(report))
