@@ -8,7 +8,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import (
     ALIGNED_SIZE,
@@ -90,6 +90,17 @@ def test_errors_name_the_place(tmp_path):
     path.write_text("no image")
     with pytest.raises(SynthDistillError, match="cannot read"):
         read_size(ImageSource(str(path)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
+def test_a_part_of_an_image_is_refused(monkeypatch, tmp_path, kind):
+    # bob.io.base does this when it is imported
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    path = tmp_path / "half.jpg"
+    content = encoded(kind=kind)[0]
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SynthDistillError, match=r"half\.jpg: no readable image"):
+        load_image(ImageSource(str(path)))
 
 
 def test_other_formats_are_not_tried():

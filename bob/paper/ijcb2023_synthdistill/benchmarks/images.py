@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 
 import numpy
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ..files import SynthDistillError
 
@@ -77,8 +77,11 @@ def decode(content: bytes, *, aligned: bool) -> numpy.ndarray:
     Raises
     ------
     ValueError
-        These bytes are no image, or one of the wrong size (``aligned``: not 112x112); says which.
+        These bytes are no image, a part of one, or one of the wrong size (``aligned``: not
+        112x112); says which.
     """
+    # bob.io.base makes Pillow fill what is missing of an image with grey, in the whole process
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             size = image.size  # known from the header, before anything is decoded
