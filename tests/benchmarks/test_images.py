@@ -103,6 +103,46 @@ def test_a_part_of_an_image_is_refused(monkeypatch, tmp_path, kind):
         load_image(ImageSource(str(path)))
 
 
+def turned(content, orientation, kind):
+    """Store an image turned, with the EXIF orientation that turns it back."""
+    image = Image.open(io.BytesIO(content))
+    back = {
+        3: Image.Transpose.ROTATE_180,
+        6: Image.Transpose.ROTATE_90,
+        5: Image.Transpose.TRANSPOSE,
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    image.transpose(back[orientation]).save(stream, kind, exif=exif, lossless=True)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [3, 5, 6])
+def test_exif_orientation(kind, orientation):
+    content, pixels = encoded(size=(96, 112))
+    image = decode(turned(content, orientation, kind), aligned=False)
+    assert numpy.array_equal(image, pixels.transpose(2, 0, 1))
+
+
+def test_exif_orientation_of_a_jpeg():
+    content = encoded(size=(96, 112), kind="JPEG")[0]
+    image, upright = (
+        decode(c, aligned=False).astype(int) for c in (turned(content, 6, "JPEG"), content)
+    )
+    assert image.shape == upright.shape
+    assert numpy.abs(image - upright).mean() < 40 < numpy.abs(image - upright[:, ::-1]).mean()
+
+
+@pytest.mark.parametrize("dtype", [numpy.uint16, numpy.int32])
+def test_more_than_8_bits_are_refused(dtype):
+    stream = io.BytesIO()
+    Image.fromarray(numpy.full((112, 112), 300, dtype)).save(stream, "PNG")
+    with pytest.raises(ValueError, match="8 bits were expected"):
+        decode(stream.getvalue(), aligned=True)
+
+
 def test_other_formats_are_not_tried():
     stream = io.BytesIO()
     Image.new("RGB", (112, 112)).save(stream, "TIFF")

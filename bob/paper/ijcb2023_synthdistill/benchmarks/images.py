@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 
 import numpy
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from ..files import SynthDistillError
 
@@ -72,28 +72,29 @@ def load_image(source: ImageSource) -> numpy.ndarray:
 
 
 def decode(content: bytes, *, aligned: bool) -> numpy.ndarray:
-    """Decode one image: ``[3, H, W]``, uint8, RGB.
+    """Decode one image, turned as its EXIF orientation says: ``[3, H, W]``, uint8, RGB.
 
     Raises
     ------
     ValueError
-        These bytes are no image, a part of one, or one of the wrong size (``aligned``: not
+        These bytes are no image, a part of one, or one of the wrong kind or size (``aligned``: not
         112x112); says which.
     """
     # bob.io.base makes Pillow fill what is missing of an image with grey, in the whole process
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            size = image.size  # known from the header, before anything is decoded
-            if not _wrong_size(size, aligned):
+            # known from the header, before anything is decoded
+            if not (refusal := _refusal(image, aligned)):
+                ImageOps.exif_transpose(image, in_place=True)
                 pixels = numpy.asarray(image.convert("RGB"))
     except Exception as error:  # damaged images make Pillow raise nearly anything
         raise ValueError(
             f"no readable image of {len(content):,} bytes ({'/'.join(FORMATS)} expected): "
             f"{str(error)[:100]!a}"
         ) from error
-    if wrong := _wrong_size(size, aligned):
-        raise ValueError(wrong)
+    if refusal:
+        raise ValueError(refusal)
     return numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -107,14 +108,19 @@ def read_size(source: ImageSource) -> tuple[int, int]:
         raise SynthDistillError(f"cannot read {source}: {str(error)[:100]!a}.") from error
 
 
-def _wrong_size(size: tuple[int, int], aligned: bool) -> str:
-    """Say what is wrong with a width and height; nothing if they are right."""
-    width, height = size
-    if aligned and size != (ALIGNED_SIZE, ALIGNED_SIZE):
+def _refusal(image: Image.Image, aligned: bool) -> str:
+    """Say from an image's header why it cannot be used; nothing if it can."""
+    width, height = image.size
+    if aligned and image.size != (ALIGNED_SIZE, ALIGNED_SIZE):
         return (
             f"an aligned face of {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels was expected, this image "
             f"has {width}x{height}"
         )
     if width * height > MAX_PIXELS:
         return f"an image of {width}x{height} pixels is larger than any photograph of a benchmark"
+    if image.mode[0] in "IF":
+        return (
+            "8 bits were expected, this grey image has more, and would turn white: convert it with "
+            "the right range"
+        )
     return ""

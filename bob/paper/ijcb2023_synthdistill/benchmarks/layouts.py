@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 EYES_FILE = "eye_positions.csv"
 """The file that makes a folder one of unaligned images. Columns: ``path`` as in the pair list (the
 ending may be left out), ``reye_y``, ``reye_x`` (the person's right eye, so the one that is left in
-the image), ``leye_y``, ``leye_x``; pixels from the upper left corner."""
+the image), ``leye_y``, ``leye_x``; pixels from the upper left corner of the picture as viewers show
+it, turned as its EXIF orientation says."""
 
 EYES_COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
 
