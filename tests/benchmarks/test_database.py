@@ -12,6 +12,7 @@ from bob.bio.base.pipelines import PipelineSimple, execute_pipeline_simple
 from bob.bio.base.script import commands
 from bob.pipelines import wrap
 from click.testing import CliRunner
+from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import make_pipeline
 
@@ -171,15 +172,74 @@ def test_nothing_is_opened_at_construction():
         PairDatabase("lfw2")
 
 
-def test_unreadable_images_are_named_and_counted(tmp_path, lfw_folder, encode_image):
-    (lfw_folder / "images/Bob_2/Bob_2_0001.png").write_bytes(b"no image")
-    (lfw_folder / "images/Bob_4/Bob_4_0002.png").write_bytes(encode_image(1, size=96))
+def test_unusable_images_are_all_named(tmp_path, lfw_folder, encode_image):
+    first, second = (lfw_folder / f"images/Bob_{n}/Bob_{n}_0002.png" for n in (2, 4))
+    first.write_bytes(encode_image(1, size=96))
+    # its header is right: only decoding tells
+    second.write_bytes(second.read_bytes()[:200])
     database = PairDatabase("lfw", lfw_folder, pairs=20)
-    with pytest.raises(SynthDistillError, match=r"2 of 20 images of LFW cannot be used.*Bob_\d"):
-        run(database, tmp_path / "out")
-    assert not (tmp_path / "out/scores-dev.csv").exists()
-    with pytest.raises(SynthDistillError, match="2 of 20 images"):
+    with pytest.raises(SynthDistillError, match=r"1 of 20 images of LFW cannot.*Bob_2_0002.*96x96"):
+        database.references()  # before anything is computed
+    with pytest.raises(SynthDistillError, match=r"2 of 20 images .*Bob_2_0002.*Bob_4_0002"):
         database.check()
+    first.write_bytes(encode_image(1))
+    with pytest.raises(SynthDistillError, match=r"1 of 20 images .*Bob_4_0002"):
+        run(PairDatabase("lfw", lfw_folder, pairs=20), tmp_path / "out")
+    assert not (tmp_path / "out/scores-dev.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("eyes", "size", "words"),
+    [
+        ("48,40,48,251", 250, "outside of its 250x250 pixels"),
+        ("-1,40,48,70", 250, "outside"),
+        ("48,40,48,40.5", 250, "less than 3 pixels"),
+        ("0,0,1,1", 1, "less than 3 pixels"),
+        ("120,95,120,162", 112, "as aligned faces have"),
+        ("95,80,95,108", 112, "as aligned faces have"),
+        ("60,40,60,70", 1, "outside"),
+    ],
+)
+def test_eyes_that_cannot_be(lfw_folder, encode_image, eyes, size, words):
+    names = []
+    for number, path in enumerate(sorted((lfw_folder / "images").rglob("*.png"))):
+        path.write_bytes(encode_image(number, size))
+        names.append(path.relative_to(lfw_folder / "images"))
+    rows = "\n".join(f"{name},{eyes}" for name in names)
+    (lfw_folder / "eye_positions.csv").write_text(f"path,reye_y,reye_x,leye_y,leye_x\n{rows}\n")
+    with pytest.raises(SynthDistillError, match=words) as raised:
+        PairDatabase("lfw", lfw_folder, pairs=20).probes()
+    assert ("Bob_2_0001.png: its eyes" in raised.value.message) != (
+        words == "as aligned faces have"
+    )
+
+
+def test_eyes_count_in_the_picture_as_it_is_shown(lfw_folder):
+    """A photograph of 100x300 that is shown as 300x100: the eyes are right of its 100 columns."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    paths = sorted((lfw_folder / "images").rglob("*.png"))
+    for path in paths:
+        Image.new("RGB", (100, 300)).save(path, exif=exif)
+    rows = "\n".join(f"{path.relative_to(lfw_folder / 'images')},50,120,50,180" for path in paths)
+    (lfw_folder / "eye_positions.csv").write_text(f"path,reye_y,reye_x,leye_y,leye_x\n{rows}\n")
+    references = PairDatabase("lfw", lfw_folder, pairs=20).references()
+    assert references[0].samples[0].data.shape == (3, 100, 300)
+
+
+def test_unusable_images_never_match_on_request(lfw_folder):
+    (lfw_folder / "images/Bob_2/Bob_2_0001.png").unlink()
+    half = lfw_folder / "images/Bob_4/Bob_4_0002.png"
+    half.write_bytes(half.read_bytes()[:200])
+    database = PairDatabase("lfw", lfw_folder, pairs=20, missing="never-match")
+    samples = {sample.key: getattr(sample, "unusable", "") for sample in database.all_samples()}
+    said = {key: words for key, words in samples.items() if words}
+    assert list(said) == ["lfw/Bob_2/Bob_2_0001", "lfw/Bob_4/Bob_4_0002"]
+    assert "No such file" in said["lfw/Bob_2/Bob_2_0001"]
+    assert len(database.pairs()) == 20
+    assert database.fingerprint() == database.fingerprint()
+    with pytest.raises(SynthDistillError, match="`refuse` or `never-match`"):
+        PairDatabase("lfw", missing="skip")
 
 
 def test_bobs_commands_read_our_scores(tmp_path, triangle):

@@ -154,6 +154,19 @@ def test_eer_extremes():
     assert accuracy.eer([-0.5] * 10, genuine) == 0.5
 
 
+def test_pairs_that_never_match():
+    """They are wrong where they are genuine and right where they are not, at any threshold."""
+    rng = numpy.random.default_rng(0)
+    genuine, fold = labels(600, rng)
+    scores = numpy.where(genuine, -0.3, -0.9) + rng.normal(0, 0.05, 600)
+    scores[numpy.flatnonzero(genuine)[:30]] = scores[numpy.flatnonzero(~genuine)[:60]] = -math.inf
+    result = accuracy.summary(pandas.DataFrame({"genuine": genuine, "fold": fold, "score": scores}))
+    assert result["accuracy"] == pytest.approx(570 / 600)
+    assert result["tar_at_far"]["0.01"] == 0.9
+    assert result["never_match"] == 90
+    assert accuracy.tar_at_far(scores, genuine, 1.0) == 0.9
+
+
 def test_summary():
     rng = numpy.random.default_rng(0)
     genuine, fold = labels(600, rng)

@@ -1,6 +1,7 @@
 """Score files are joined by pair, or refused by name and count."""
 
 import csv
+import math
 import re
 import types
 
@@ -54,6 +55,11 @@ def test_join(database, write):
     assert scores["left"].tolist() == [pair[0] for pair in PAIRS]
 
 
+def test_pairs_that_never_match(database, write):
+    scores = read_scores(write([(*ROWS[0][:2], "-inf"), *ROWS[1:]]), database)
+    assert scores["score"].tolist() == [-math.inf, -0.30000000000000004, -math.inf, -math.inf, 0.0]
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -66,7 +72,7 @@ def test_join(database, write):
         ([*ROWS, ROWS[0]], "1 pairs have several scores"),
         ([*ROWS, ("lfw/a b", "lfw/NA", "-0.1")], "1 pairs have several scores"),
         ([(*ROWS[0][:2], "nan"), *ROWS[1:]], "1 scores are not finite numbers (the first: lfw/NA"),
-        ([(*ROWS[0][:2], "-inf"), *ROWS[1:]], "1 scores are not finite"),
+        ([(*ROWS[0][:2], "inf"), *ROWS[1:]], "1 scores are not finite"),
         ([(*ROWS[0][:2], "None"), *ROWS[1:]], "1 scores are not finite"),
         ([(*ROWS[0][:2], ""), *ROWS[1:]], "1 scores are not finite"),
         (

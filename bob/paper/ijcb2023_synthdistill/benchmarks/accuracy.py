@@ -1,7 +1,7 @@
 """Verification metrics: the field's 10-fold accuracy, the equal error rate and TAR at FAR.
 
 Scores are ``[N]`` floats, Bob's cosine scores (cosine - 1), higher is more alike; ``genuine`` is
-``[N]`` bool; rates are fractions of 1.
+``[N]`` bool; rates are fractions of 1. A score of minus infinity never matches, at any threshold.
 """
 
 import math
@@ -100,7 +100,8 @@ def summary(scores: "pandas.DataFrame") -> dict[str, Any]:
     """Compute all metrics of one benchmark from what :py:func:`.scores.read_scores` gives.
 
     Keys: ``accuracy``, ``accuracy_std``, ``accuracy_per_fold``, ``eer``, ``tar_at_far`` (by the
-    rate as text; None where there are too few impostors), ``pairs``, ``genuine``, ``impostors``.
+    rate as text; None where there are too few impostors), ``pairs``, ``genuine``, ``impostors``,
+    and ``never_match``: how many pairs have an image that could not be used.
     """
     values = scores["score"].to_numpy()
     genuine = scores["genuine"].to_numpy()
@@ -114,4 +115,5 @@ def summary(scores: "pandas.DataFrame") -> dict[str, Any]:
         "pairs": len(values),
         "genuine": int(genuine.sum()),
         "impostors": int((~genuine).sum()),
+        "never_match": int(numpy.isneginf(values).sum()),
     }

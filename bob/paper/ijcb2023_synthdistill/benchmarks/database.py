@@ -8,12 +8,8 @@ from bob.bio.base.pipelines import Database
 from bob.pipelines import DelayedSample, Sample, SampleSet
 
 from ..files import SynthDistillError
-from .images import ImageSource, load_image
+from .images import ALIGNED_EYES, ImageSource, load_image
 from .verification import Verification
-
-# (y, x), of faces.RIGHT_EYE and faces.LEFT_EYE, in Bob's words: importing faces imports torch
-ALIGNED_EYES = {"reye": (51.6, 38.2946), "leye": (51.6, 73.5318)}
-"""Where the eyes of aligned faces are, (y, x), as Bob's ``fixed_positions``."""
 
 
 class PairDatabase(Verification, Database):
@@ -24,7 +20,9 @@ class PairDatabase(Verification, Database):
     ``template_id``, ``subject_id`` (equal if and only if the pair is genuine), ``fold`` and
     ``label`` (all folds and labels that the image has pairs of, such as ``3`` and
     ``genuine+impostor``). Unaligned images have ``annotations`` with both eyes; those of aligned
-    ones are None, and the database's ``fixed_positions`` says where the eyes are.
+    ones are None, and the database's ``fixed_positions`` says where the eyes are. Samples of images
+    that are to match never have ``unusable``, which says why; whoever embeds them has to see to it
+    that their scores are minus infinity.
     """
 
     protocol = "default"
@@ -92,10 +90,12 @@ class PairDatabase(Verification, Database):
 
     def _sample(self, image: int, key: str) -> DelayedSample:
         opened = self.opened
+        unusable = {"unusable": self.unusable[image]} if image in self.unusable else {}
         return DelayedSample(
             functools.partial(_load, self, opened.sources[image]),
             key=key,
             annotations=dict(opened.eyes[image]) if opened.eyes else None,
+            **unusable,
         )
 
 

@@ -4,12 +4,16 @@ import io
 from dataclasses import dataclass
 
 import numpy
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from ..files import SynthDistillError
 
 ALIGNED_SIZE = 112
 """Height and width of an aligned face, in pixels (``faces.FACE_SIZE``, without importing torch)."""
+
+# (y, x), of faces.LEFT_EYE and faces.RIGHT_EYE, in Bob's words
+ALIGNED_EYES = {"reye": (51.6, 38.2946), "leye": (51.6, 73.5318)}
+"""Where the eyes of aligned faces are, (y, x), as Bob's ``fixed_positions``."""
 
 MAX_PIXELS = 64_000_000
 """Pixels of the largest photograph that is decoded: a few bytes can claim billions."""
@@ -99,13 +103,24 @@ def decode(content: bytes, *, aligned: bool) -> numpy.ndarray:
 
 
 def read_size(source: ImageSource) -> tuple[int, int]:
-    """Read height and width of an image from its header."""
+    """Read height and width of an image, as it is shown, from its header; nothing is decoded.
+
+    Images that are missing, unreadable or of a wrong kind or size are refused by name.
+    """
+    whole_file = source.content is None and source.length is None
     try:
-        with Image.open(source.path, formats=FORMATS) as image:
+        file = source.path if whole_file else io.BytesIO(source.read())
+        with Image.open(file, formats=FORMATS) as image:
+            refusal = _refusal(image, source.aligned)
             width, height = image.size
-            return height, width
-    except Exception as error:
+            # a PNG without would be decoded in search of it
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
+    except Exception as error:  # damaged images make Pillow raise nearly anything
         raise SynthDistillError(f"cannot read {source}: {str(error)[:100]!a}.") from error
+    if refusal:
+        raise SynthDistillError(f"{source}: {refusal}.")
+    return (width, height) if turned else (height, width)
 
 
 def _refusal(image: Image.Image, aligned: bool) -> str:

@@ -4,7 +4,9 @@ Three layouts: InsightFace's ``.bin``; aligned faces of 112x112 pixels with the 
 photographs with the official pair list and eye positions (:py:data:`EYES_FILE`).
 """
 
+import dataclasses
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from pathlib import Path
 from ..files import SynthDistillError
 from .benchmark import Benchmark
 from .bins import read_bin
-from .images import ALIGNED_SIZE, ImageSource, read_size
+from .images import ALIGNED_EYES, ALIGNED_SIZE, ImageSource, read_size
 from .pair_lists import IMAGE_SUFFIXES, Pairs, check_numbers, image_name, read_table
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,9 @@ EYES_FILE = "eye_positions.csv"
 ending may be left out), ``reye_y``, ``reye_x`` (the person's right eye, so the one that is left in
 the image), ``leye_y``, ``leye_x``; pixels from the upper left corner of the picture as viewers show
 it, turned as its EXIF orientation says."""
+
+MIN_EYE_DISTANCE = 3
+"""Pixels between two eyes: where they are nearer, there is no face to be recognised."""
 
 EYES_COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
 
@@ -45,19 +50,20 @@ class Opened:
     eyes: list[Eyes] = field(default_factory=list)
 
 
-def open_layout(benchmark: Benchmark, directory: Path) -> Opened:
+def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True) -> Opened:
     """Find which layout a folder holds, and read pairs and places of images.
 
     ``directory`` is the folder, or an InsightFace ``.bin`` itself. A folder that holds nothing of
     the benchmark, a wrong list, missing images, and images that are neither aligned nor have eye
-    positions are refused.
+    positions are refused. Where it may be incomplete, images that are missing get a path
+    where nothing is, and eyes that are missing a place that is no number.
     """
     if directory.is_file():
         opened = _open_bin(benchmark, directory)
     elif (directory / benchmark.bin_name).is_file():
         opened = _open_bin(benchmark, directory / benchmark.bin_name)
     elif (list_path := _find(directory, benchmark.list_name)) is not None:
-        opened = _open_folder(benchmark, directory, list_path)
+        opened = _open_folder(benchmark, directory, list_path, complete)
     else:
         if not directory.is_dir():
             found = "does not exist"
@@ -80,18 +86,21 @@ def _open_bin(benchmark: Benchmark, path: Path) -> Opened:
     return Opened(pairs, [sources[name] for name in pairs.images], f"{found} {path}")
 
 
-def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path) -> Opened:
+def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path, complete: bool) -> Opened:
     listed = benchmark.read_list(list_path, benchmark.pairs)
     check_numbers([pair.genuine for pair in listed], benchmark.pairs, list_path, benchmark.title)
     pairs = Pairs.of(listed)
     eyes_path = _find(directory, EYES_FILE)
-    folder, files = _find_images(benchmark, directory, pairs.images)
+    folder, files = _find_images(benchmark, directory, pairs.images, complete)
     sources = [ImageSource(file, aligned=eyes_path is None) for file in files]
     if eyes_path is None:
         _check_aligned(benchmark, sources[0])
         eyes, kind = [], "aligned images"
     else:
-        eyes, kind = _read_eyes(eyes_path, pairs.images), "unaligned images with eye positions"
+        eyes, kind = (
+            _read_eyes(eyes_path, pairs.images, complete),
+            "unaligned images with eye positions",
+        )
     return Opened(
         pairs,
         sources,
@@ -112,7 +121,7 @@ def _find(directory: Path, name: str) -> Path | None:
 
 
 def _find_images(
-    benchmark: Benchmark, directory: Path, names: tuple[str, ...]
+    benchmark: Benchmark, directory: Path, names: tuple[str, ...], complete: bool
 ) -> tuple[Path, list[str]]:
     """Find the folder that the list's names start from, and all images."""
 
@@ -122,13 +131,13 @@ def _find_images(
     folder = max(_image_folders(directory), key=first_found)
     files = [_find_image(folder, name) for name in names]
     missing = [name for name, file in zip(names, files, strict=True) if file is None]
-    if missing:
+    if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{len(missing):,} of {len(names):,} images of {benchmark.title} are missing in "
             f"{folder}: {_first(missing)} (as {'/'.join(IMAGE_SUFFIXES)}). Unpack or copy them "
             "again, with all folders."
         )
-    return folder, [file for file in files if file is not None]
+    return folder, [file or f"{folder}/{name}" for name, file in zip(names, files, strict=True)]
 
 
 def _image_folders(directory: Path) -> Iterator[Path]:
@@ -156,7 +165,10 @@ def _first(names: list[str], count: int = 3) -> str:
 
 def _check_aligned(benchmark: Benchmark, source: ImageSource) -> None:
     """Tell at the start that images are photographs, not at the first of them."""
-    height, width = read_size(source)
+    try:
+        height, width = read_size(dataclasses.replace(source, aligned=False))
+    except SynthDistillError:
+        return  # it is named with all others that cannot be used
     if (height, width) != (ALIGNED_SIZE, ALIGNED_SIZE):
         raise SynthDistillError(
             f"the images of {benchmark.title} are not aligned: {source} has {width}x{height} "
@@ -166,7 +178,7 @@ def _check_aligned(benchmark: Benchmark, source: ImageSource) -> None:
         )
 
 
-def _read_eyes(path: Path, names: tuple[str, ...]) -> list[Eyes]:
+def _read_eyes(path: Path, names: tuple[str, ...], complete: bool) -> list[Eyes]:
     """Read the eye positions of all images."""
     positions: dict[str, Eyes] = {}
     for row, where in read_table(path, EYES_COLUMNS):
@@ -174,8 +186,6 @@ def _read_eyes(path: Path, names: tuple[str, ...]) -> list[Eyes]:
             numbers = [float(row[column]) for column in EYES_COLUMNS[1:]]
             if not all(abs(number) < 1e6 for number in numbers):
                 raise ValueError("a position is not finite")
-            if numbers[:2] == numbers[2:]:
-                raise ValueError("both eyes have the same position")
         except ValueError as error:
             raise SynthDistillError(
                 f"{where}: a path and four numbers were expected: {error}."
@@ -183,12 +193,13 @@ def _read_eyes(path: Path, names: tuple[str, ...]) -> list[Eyes]:
         reye, leye = (numbers[0], numbers[1]), (numbers[2], numbers[3])
         positions[image_name(row["path"], where)] = {"reye": reye, "leye": leye}
     missing = [name for name in names if name not in positions]
-    if missing:
+    if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{path} lacks the eye positions of {len(missing):,} of {len(names):,} images: "
             f"{_first(missing)}."
         )
-    eyes = [positions[name] for name in names]
+    nowhere = (math.nan, math.nan)
+    eyes = [positions.get(name, {"reye": nowhere, "leye": nowhere}) for name in names]
     exchanged = sum(eye["reye"][1] > eye["leye"][1] for eye in eyes)
     if exchanged > len(eyes) // 2:
         raise SynthDistillError(
@@ -196,3 +207,28 @@ def _read_eyes(path: Path, names: tuple[str, ...]) -> list[Eyes]:
             "the person's right eye, which is left in the image."
         )
     return eyes
+
+
+def check_eyes(source: ImageSource, eyes: Eyes, height: int, width: int) -> None:
+    """Refuse eyes that lie outside of their image, or are too near to be those of a face."""
+    if not all(0 <= y <= height and 0 <= x <= width for y, x in eyes.values()):
+        raise SynthDistillError(
+            f"{source}: its eyes (y, x) are at {eyes['reye']} and {eyes['leye']}, outside of its "
+            f"{width}x{height} pixels."
+        )
+    if math.dist(eyes["reye"], eyes["leye"]) < MIN_EYE_DISTANCE:
+        raise SynthDistillError(
+            f"{source}: its eyes (y, x) are at {eyes['reye']} and {eyes['leye']}, less than "
+            f"{MIN_EYE_DISTANCE} pixels from each other."
+        )
+
+
+def are_elsewhere(eyes: list[Eyes]) -> bool:
+    """Tell whether most eyes lie where no aligned face has them."""
+    return (
+        sum(
+            any(math.dist(eye[side], place) > 10 for side, place in ALIGNED_EYES.items())
+            for eye in eyes
+        )
+        > len(eyes) // 2
+    )

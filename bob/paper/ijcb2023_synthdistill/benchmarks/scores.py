@@ -21,7 +21,8 @@ def read_scores(path: Path | str, database: "Verification") -> "pandas.DataFrame
     Gives the pairs in listed order: columns left, right, genuine, fold, score. A pair that is
     listed several times has been scored once: it gets its score each time. Which image of a pair
     was the probe does not matter. A file of another benchmark, pairs that are missing, not in the
-    list or twice in the file, and scores that are no finite numbers are refused.
+    list or twice in the file, and scores that are no numbers are refused. Minus infinity is the
+    score of pairs that are to match never: one of their images could not be used.
     """
     path = Path(path)
     scores = _read(path)
@@ -40,7 +41,7 @@ def read_scores(path: Path | str, database: "Verification") -> "pandas.DataFrame
         f"of {wanted.nunique():,} pairs are missing": missing,
         "pairs are not in its list": extra,
         "pairs have several scores": keys[keys.duplicated()],
-        "scores are not finite numbers": keys[~numpy.isfinite(scores["score"])],
+        "scores are not finite numbers": keys[~(scores["score"] < numpy.inf)],
     }
     problems = [
         f"{found.nunique():,} {words} (the first: {' and '.join(found.iloc[0])})"

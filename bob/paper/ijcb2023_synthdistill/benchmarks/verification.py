@@ -1,22 +1,28 @@
 """A benchmark at its place, read when it is first needed. Knows nothing of Bob."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy
 
 from ..files import SynthDistillError, require_path
 from .benchmark import get_benchmark
-from .images import load_image
-from .layouts import Opened, open_layout
+from .images import ALIGNED_SIZE, ImageSource, load_image, read_size
+from .layouts import EYES_FILE, Opened, are_elsewhere, check_eyes, open_layout
 from .templates import Templates, arrange
 
 if TYPE_CHECKING:
     import pandas
+
+
+LISTED = 20
+"""Images that cannot be used are named, but no more of them than this."""
 
 
 class Verification:
@@ -34,18 +40,29 @@ class Verification:
         names, or what the benchmark's package provides.
     pairs
         Another number of pairs than the official one, a multiple of 20.
+    missing
+        What becomes of images that are missing, unreadable or without eyes (failures to acquire):
+        ``refuse`` ends the evaluation and names them; with ``never-match`` their pairs have the
+        score of minus infinity, and are counted.
     """
 
     def __init__(
-        self, name: str, directory: Path | str | None = None, pairs: int | None = None
+        self,
+        name: str,
+        directory: Path | str | None = None,
+        pairs: int | None = None,
+        missing: Literal["refuse", "never-match"] = "refuse",
     ) -> None:
         self.benchmark = get_benchmark(name, pairs)
         self.name = name
         self.directory = None if directory is None else Path(directory).expanduser()
         self._asked = pairs
+        if missing not in ("refuse", "never-match"):
+            raise SynthDistillError(f"missing={missing!r}: `refuse` or `never-match` was expected.")
+        self.missing = missing
 
     def __getstate__(self) -> dict[str, Any]:
-        read = ("opened", "arranged", "metadata")
+        read = ("opened", "arranged", "metadata", "unusable")
         return {key: value for key, value in self.__dict__.items() if key not in read}
 
     def __str__(self) -> str:
@@ -61,7 +78,7 @@ class Verification:
             benchmark = dataclasses.replace(benchmark, pairs=pairs)
         if directory is None:
             directory = require_path(benchmark.key, f"the benchmark {benchmark.title}")
-        return open_layout(benchmark, directory)
+        return open_layout(benchmark, directory, complete=self.missing == "refuse")
 
     @functools.cached_property
     def arranged(self) -> Templates:
@@ -113,23 +130,63 @@ class Verification:
         digest = hashlib.sha256()
         for name, source in zip(pairs.images, opened.sources, strict=True):
             digest.update(name.encode("utf-8", "surrogatepass") + b"\n")
-            digest.update(hashlib.sha256(source.read()).digest())
+            with contextlib.suppress(*(SynthDistillError,) if self.missing != "refuse" else ()):
+                digest.update(hashlib.sha256(source.read()).digest())
         columns = numpy.stack([pairs.left, pairs.right, pairs.genuine, pairs.fold])
         digest.update(columns.astype("<i8").tobytes())
         digest.update(json.dumps(opened.eyes).encode())
         return digest.hexdigest()
 
+    @functools.cached_property
+    def unusable(self) -> dict[int, str]:
+        """The images that cannot be used, by index, and why.
+
+        If they are to be refused, headers are read and nothing is decoded, so that they are known
+        before anything is computed; if they never match, every image is decoded, so that all are
+        known.
+        """
+        if self.missing == "never-match":
+            return self._find_unusable(_decoded_size)
+        return self._refuse(self._find_unusable(read_size))
+
     def check(self) -> None:
-        """Decode every image; say which, and how many, are unreadable or of a wrong size."""
-        unreadable = []
-        for source in self.opened.sources:
+        """Decode every image, and refuse the benchmark if some cannot be used: which, and why."""
+        self._refuse(self._find_unusable(_decoded_size))
+
+    def _find_unusable(self, size_of: Callable[[ImageSource], tuple[int, int]]) -> dict[int, str]:
+        opened = self.opened
+        unusable, sizes = {}, set()
+        for image, source in enumerate(opened.sources):
             try:
-                load_image(source)
+                size = size_of(source)
+                sizes.add(size)
+                if opened.eyes:
+                    check_eyes(source, opened.eyes[image], *size)
             except SynthDistillError as error:
-                unreadable.append(error.message)
-        if unreadable:
+                unusable[image] = error.message
+        if opened.eyes and sizes == {(ALIGNED_SIZE, ALIGNED_SIZE)} and are_elsewhere(opened.eyes):
             raise SynthDistillError(
-                f"{len(unreadable):,} of {len(self.opened.sources):,} images of "
-                f"{self.benchmark.title} cannot be used. The first: {unreadable[0]} No scores are "
-                "computed from a part of a benchmark: copy or align these images again."
+                f"all images of {self.benchmark.title} have {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels, "
+                f"as aligned faces have, but the eyes of `{EYES_FILE}` are elsewhere: those of the "
+                "original photographs? Remove that file, or give the photographs. Found: "
+                f"{self.describe()}."
             )
+        return unusable
+
+    def _refuse(self, unusable: dict[int, str]) -> dict[int, str]:
+        """Name the images that cannot be used, if there are any."""
+        if unusable:
+            more = f" And {len(unusable) - LISTED:,} more." if len(unusable) > LISTED else ""
+            raise SynthDistillError(
+                f"{len(unusable):,} of {len(self.opened.sources):,} images of "
+                f"{self.benchmark.title} cannot be used: "
+                f"{' '.join(list(unusable.values())[:LISTED])}{more} No scores are computed from a "
+                "part of a benchmark: copy, correct or align these images again; or let them "
+                'never match, by `PairDatabase(..., missing="never-match")` in a configuration.'
+            )
+        return unusable
+
+
+def _decoded_size(source: ImageSource) -> tuple[int, int]:
+    _, height, width = load_image(source).shape
+    return height, width
