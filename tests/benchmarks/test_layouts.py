@@ -1,8 +1,12 @@
 """What a folder holds, and what is said when it holds something else."""
 
+import dataclasses
+import io
 import re
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks, get_benchmark
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
@@ -48,6 +52,30 @@ def test_bin_in_folder_or_itself(tmp_path, images, labels):
     assert one.sources == other.sources
     assert "InsightFace" in one.description
     assert open_layout(get_benchmark("calfw", 20), tmp_path).sources != one.sources
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("layout", ["bin", "folder", "folder, by name"])
+def test_drawn_faces_do_not_pass_as_photographs(lfw_folder, labels, kind, layout):
+    words = "ToyFaces: drawn by bob.paper.ijcb2023_synthdistill"
+    text = PngInfo()
+    text.add_text("Comment", words)
+    comment = {"PNG": {"pnginfo": text}, "JPEG": {"comment": words}}[kind]
+    stream = io.BytesIO()
+    Image.new("RGB", (112, 112)).save(stream, kind, **({} if "name" in layout else comment))
+    for path in (lfw_folder / "images").rglob("*.png"):
+        path.write_bytes(stream.getvalue())
+    if layout == "bin":
+        write_bin(lfw_folder / "lfw.bin", [stream.getvalue()] * 40, labels)
+    if "name" in layout:
+        pairs = lfw_folder / "pairs.txt"
+        pairs.write_text(pairs.read_text("utf-8").replace("Bob_2\t", "ToyFaces_2\t"), "utf-8")
+        for path in (lfw_folder / "images/Bob_2").iterdir():
+            path.rename(path.with_name(path.name.replace("Bob", "ToyFaces")))
+        (lfw_folder / "images/Bob_2").rename(lfw_folder / "images/ToyFaces_2")
+    message = refuses("holds drawn faces (ToyFaces), and not LFW", lfw_folder)
+    assert "bob config set bob.bio.face.lfw.directory" in message
+    assert open_layout(dataclasses.replace(LFW, drawn=True), lfw_folder).description in message
 
 
 def test_nothing_there(tmp_path):

@@ -1,6 +1,8 @@
 """Load the images of benchmarks: from a file of their own, or from within a ``.bin``."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy
@@ -17,6 +19,9 @@ ALIGNED_EYES = {"reye": (51.6, 38.2946), "leye": (51.6, 73.5318)}
 
 MAX_PIXELS = 64_000_000
 """Pixels of the largest photograph that is decoded: a few bytes can claim billions."""
+
+DRAWN_MARK = b"ToyFaces"
+"""Stands in a comment of images that were drawn (JPEG's COM, PNG's text): no photographs."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """Image formats that are decoded; Pillow knows many more, most of them rarely tested."""
@@ -102,25 +107,43 @@ def decode(content: bytes, *, aligned: bool) -> numpy.ndarray:
     return numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+@contextlib.contextmanager
+def _header(source: ImageSource) -> Iterator[Image.Image]:
+    """Open an image without decoding it."""
+    whole_file = source.content is None and source.length is None
+    try:
+        file = source.path if whole_file else io.BytesIO(source.read())
+        with Image.open(file, formats=FORMATS) as image:
+            yield image
+    except SynthDistillError:
+        raise
+    except Exception as error:  # damaged images make Pillow raise nearly anything
+        raise SynthDistillError(f"cannot read {source}: {str(error)[:100]!a}.") from error
+
+
 def read_size(source: ImageSource) -> tuple[int, int]:
     """Read height and width of an image, as it is shown, from its header; nothing is decoded.
 
     Images that are missing, unreadable or of a wrong kind or size are refused by name.
     """
-    whole_file = source.content is None and source.length is None
-    try:
-        file = source.path if whole_file else io.BytesIO(source.read())
-        with Image.open(file, formats=FORMATS) as image:
-            refusal = _refusal(image, source.aligned)
-            width, height = image.size
-            # a PNG without would be decoded in search of it
-            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-            turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
-    except Exception as error:  # damaged images make Pillow raise nearly anything
-        raise SynthDistillError(f"cannot read {source}: {str(error)[:100]!a}.") from error
-    if refusal:
-        raise SynthDistillError(f"{source}: {refusal}.")
+    with _header(source) as image:
+        if refusal := _refusal(image, source.aligned):
+            raise SynthDistillError(f"{source}: {refusal}.")
+        width, height = image.size
+        # a PNG without would be decoded in search of it
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
     return (width, height) if turned else (height, width)
+
+
+def is_drawn(source: ImageSource) -> bool:
+    """Tell whether an image has :py:data:`DRAWN_MARK` in a comment; it may be unreadable."""
+    with contextlib.suppress(SynthDistillError), _header(source) as image:
+        return any(
+            DRAWN_MARK in (value if isinstance(value, bytes) else str(value).encode())
+            for value in image.info.values()
+        )
+    return False
 
 
 def _refusal(image: Image.Image, aligned: bool) -> str:

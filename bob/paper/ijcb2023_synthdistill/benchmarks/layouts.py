@@ -15,7 +15,7 @@ from pathlib import Path
 from ..files import SynthDistillError
 from .benchmark import Benchmark
 from .bins import read_bin
-from .images import ALIGNED_EYES, ALIGNED_SIZE, ImageSource, read_size
+from .images import ALIGNED_EYES, ALIGNED_SIZE, DRAWN_MARK, ImageSource, is_drawn, read_size
 from .pair_lists import IMAGE_SUFFIXES, Pairs, check_numbers, image_name, read_table
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,16 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
             f"`{benchmark.bin_name}`, or the official list `{benchmark.list_name}` with the "
             f"images, either aligned to {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels or with a "
             f"`{EYES_FILE}`. Name another place by `bob config set {benchmark.key} FOLDER`."
+        )
+    drawn = any(map(is_drawn, opened.sources[:20])) or any(
+        DRAWN_MARK.lower() in name.lower().encode("utf-8", "replace")
+        for name in opened.pairs.images[:20]
+    )
+    if drawn and not benchmark.drawn:
+        raise SynthDistillError(
+            f"{directory} holds drawn faces ({DRAWN_MARK.decode()}), and not {benchmark.title}: "
+            f"found {opened.description}. Their accuracy must not stand for that on photographs. "
+            f"Name the folder of the real files by `bob config set {benchmark.key} FOLDER`."
         )
     logger.info("%s: %s", benchmark.name, opened.description)
     return opened
