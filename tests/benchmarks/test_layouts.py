@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -43,6 +44,32 @@ def test_aligned_folder(lfw_folder):
     assert opened.sources[place].path.endswith("Anné van der Berg 1_0002.png")
     # two images of each person are in the list; the third is not asked for
     assert (len(opened.pairs), len(opened.pairs.images)) == (20, 20)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_as_macos_stores_them(lfw_folder, form):
+    for path in sorted((lfw_folder / "images").rglob("*"), reverse=True):
+        path.rename(path.with_name(unicodedata.normalize(form, path.name)))
+    write_eyes(lfw_folder, "{path},10,30,11,70")
+    pairs = lfw_folder / "pairs.txt"
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    pairs.write_text(unicodedata.normalize(other, pairs.read_text("utf-8")), "utf-8")
+    opened = open_layout(LFW, lfw_folder)
+    assert len(opened.sources) == len(opened.eyes) == 20
+    assert unicodedata.is_normalized(other, opened.pairs.images[0])
+
+
+@pytest.mark.parametrize("directory", ["", "aligned"])
+def test_a_list_whose_names_start_elsewhere(tmp_path, encode_image, directory):
+    names = [f"calfw/aligned/{number}.jpg" for number in range(40)]
+    (tmp_path / "aligned").mkdir()
+    for number in range(40):
+        (tmp_path / f"aligned/{number}.jpg").write_bytes(encode_image(number))
+    lines = [f"{name} {number // 20}\n" for number, name in enumerate(names)]
+    (tmp_path / directory / "pairs_CALFW.txt").write_text("".join(lines))
+    opened = open_layout(get_benchmark("calfw", 20), tmp_path / directory)
+    assert opened.sources[7].path == str(tmp_path / "aligned/7.jpg")
+    assert opened.pairs.images[7] == "calfw/aligned/7"
 
 
 def test_bin_in_folder_or_itself(tmp_path, images, labels):

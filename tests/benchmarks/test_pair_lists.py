@@ -35,10 +35,12 @@ def test_lfw(tmp_path):
     assert [pair.fold for pair in pairs] == [k // 2 for k in range(20)]
 
 
-def test_lfw_with_spaces_instead_of_tabs_and_windows_lines(tmp_path):
+def test_lfw_with_spaces_or_commas_instead_of_tabs_and_windows_lines(tmp_path):
     path = tmp_path / "pairs.txt"
-    path.write_bytes(b"10 1\r\n" + b"A 1 2\r\nA 1 B 2\r\n" * 10)
-    assert pair_lists.read_lfw(path, 20)[-1] == ("A/A_0001", "B/B_0002", False, 9)
+    for between in (b" ", b",", b", "):
+        lines = b"10 1\r\n" + b"A 1 2\r\nA 1 B 2\r\n" * 10
+        path.write_bytes(lines.replace(b" ", between))
+        assert pair_lists.read_lfw(path, 20)[-1] == ("A/A_0001", "B/B_0002", False, 9)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,12 @@ def test_cross_lfw_folds(tmp_path):
     # fold k = genuine[2k : 2k+2] + impostor[2k : 2k+2]
     assert [pair.fold for pair in pairs] == [k // 2 for k in range(20)] * 2
     assert [pair.genuine for pair in pairs] == [True] * 20 + [False] * 20
+
+
+def test_cross_lfw_with_commas_and_minus_one(tmp_path):
+    lines = ["a, b.jpg,1", "c.jpg, 1", "d.jpg,-1", "e.jpg -1"]
+    pairs = pair_lists.read_cross_lfw(write(tmp_path / "pairs_CALFW.txt", *lines), 20)
+    assert pairs == [("a, b", "c", True, 0), ("d", "e", False, 0)]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ photographs with the official pair list and eye positions (:py:data:`EYES_FILE`)
 """
 
 import dataclasses
+import functools
+import itertools
 import logging
 import math
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from .images import ALIGNED_EYES, ALIGNED_SIZE, DRAWN_MARK, ImageSource, is_draw
 from .pair_lists import IMAGE_SUFFIXES, Pairs, check_numbers, image_name, read_table
 
 logger = logging.getLogger(__name__)
+
+_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
+_composed = functools.partial(unicodedata.normalize, "NFC")
 
 EYES_FILE = "eye_positions.csv"
 """The file that makes a folder one of unaligned images. Columns: ``path`` as in the pair list (the
@@ -135,11 +141,13 @@ def _find_images(
 ) -> tuple[Path, list[str]]:
     """Find the folder that the list's names start from, and all images."""
 
-    def first_found(folder: Path) -> int:
-        return sum(_find_image(folder, name) is not None for name in names[:3])
+    def first_found(start: tuple[Sequence[str], Path]) -> int:
+        return sum(_find_image(start[1], name) is not None for name in start[0][:3])
 
-    folder = max(_image_folders(directory), key=first_found)
-    files = [_find_image(folder, name) for name in names]
+    # a list may start its names at a folder above, or at one that is not here
+    starts = itertools.product(_without_shared_folders(names), _image_folders(directory))
+    named, folder = max(starts, key=first_found)
+    files = [_find_image(folder, name) for name in named]
     missing = [name for name, file in zip(names, files, strict=True) if file is None]
     if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
@@ -161,9 +169,19 @@ def _image_folders(directory: Path) -> Iterator[Path]:
             yield from further if len(further) <= 50 else []
 
 
+def _without_shared_folders(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Give the names as they are, then without the folders that all of them begin with."""
+    yield names
+    while len({name.partition("/")[0] for name in names}) == 1 and all("/" in n for n in names):
+        names = [name.partition("/")[2] for name in names]
+        yield names
+
+
 def _find_image(folder: Path, name: str) -> str | None:
-    for suffix in (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES)):
-        path = f"{folder}/{name}{suffix}"
+    # macOS stores the letters of a name and their accents apart
+    forms = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
+    for form, suffix in itertools.product(forms, _SUFFIXES):
+        path = f"{folder}/{form}{suffix}"
         if os.path.isfile(path):  # noqa: PTH113 - several times as fast as Path.is_file
             return path
     return None
@@ -201,15 +219,15 @@ def _read_eyes(path: Path, names: tuple[str, ...], complete: bool) -> list[Eyes]
                 f"{where}: a path and four numbers were expected: {error}."
             ) from error
         reye, leye = (numbers[0], numbers[1]), (numbers[2], numbers[3])
-        positions[image_name(row["path"], where)] = {"reye": reye, "leye": leye}
-    missing = [name for name in names if name not in positions]
+        positions[_composed(image_name(row["path"], where))] = {"reye": reye, "leye": leye}
+    missing = [name for name in names if _composed(name) not in positions]
     if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{path} lacks the eye positions of {len(missing):,} of {len(names):,} images: "
             f"{_first(missing)}."
         )
     nowhere = (math.nan, math.nan)
-    eyes = [positions.get(name, {"reye": nowhere, "leye": nowhere}) for name in names]
+    eyes = [positions.get(_composed(name), {"reye": nowhere, "leye": nowhere}) for name in names]
     exchanged = sum(eye["reye"][1] > eye["leye"][1] for eye in eyes)
     if exchanged > len(eyes) // 2:
         raise SynthDistillError(

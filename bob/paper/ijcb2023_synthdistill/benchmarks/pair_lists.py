@@ -187,13 +187,13 @@ def read_lfw(path: Path, pairs: int) -> list[ListedPair]:
 def read_cross_lfw(path: Path, pairs: int) -> list[ListedPair]:
     """Read ``pairs_CALFW.txt`` or ``pairs_CPLFW.txt``: two lines a pair, ``image label``.
 
-    The label of a genuine pair need not be 1; 0 is impostor. Fold k takes the k-th tenth of the
-    genuine pairs and the k-th tenth of the impostor pairs.
+    The label of a genuine pair is 1 or more, that of an impostor pair 0 (or -1). Fold k takes the
+    k-th tenth of the genuine pairs and the k-th tenth of the impostor pairs.
     """
     entries = [
-        (image_name(image, where), int(label) != 0, where)
+        (image_name(image, where), int(label) > 0, where)
         for (image, label), where in _matches(
-            read_lines(path), r"(.*\S)\s+(\d{1,9})", "`image label`"
+            read_lines(path), r"(.*[^\s,])[\s,]+(-?\d{1,9})", "`image label`"
         )
     ]
     if len(entries) % 2:
@@ -203,7 +203,7 @@ def read_cross_lfw(path: Path, pairs: int) -> list[ListedPair]:
     for (left, genuine, where), (right, other, _) in zip(entries[::2], entries[1::2], strict=True):
         if genuine != other:
             raise SynthDistillError(
-                f"{where}: the two lines of a pair must both have the label 0, or both another."
+                f"{where}: the two lines of a pair must both have the label 0, or both one above."
             )
         # never more than the last fold: a wrong number of pairs is refused by its number
         fold = min(seen[genuine] * 2 * FOLDS // pairs, FOLDS - 1)
