@@ -238,4 +238,4 @@ def test_huge_list(tmp_path, monkeypatch):
     ],
 )
 def test_image_names(path, name):
-    assert pair_lists.image_name(path, "here") == name
+    assert pair_lists.without_ending(pair_lists.image_name(path, "here")) == name

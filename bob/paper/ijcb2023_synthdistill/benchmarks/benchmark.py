@@ -1,13 +1,14 @@
 """The benchmarks as data: the five of the paper, and those that other packages register."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..files import SynthDistillError, nearest
-from .pair_lists import ListedPair, read_agedb, read_cfp, read_cross_lfw, read_lfw
+from .pair_lists import ListedPair, read_agedb, read_cfp, read_cross_lfw, read_csv, read_lfw
 
 ENTRY_POINTS = "synthdistill.benchmark"
 """The group of entry points by which packages register benchmarks: a name, and a `Benchmark`."""
@@ -24,9 +25,10 @@ class Benchmark:
     title
         As tables print it: ``CFP-FP``.
     pairs
-        Number of pairs, half of them genuine, in 10 folds.
+        Number of pairs, half of them genuine, in 10 folds; 0 for a list of one's own, which may
+        have any number of each kind and any folds.
     list_name
-        The official pair list, relative to its folder.
+        The official pair list, relative to its folder; or the path of one's own.
     read_list
         Reads that list, given its path and the number of pairs.
     bin_name
@@ -100,3 +102,17 @@ def get_benchmark(name: str, pairs: int | None = None) -> Benchmark:
             "multiple of 20 was expected."
         )
     return replace(known[name], pairs=pairs)
+
+
+def own_benchmark(path: Path, name: str | None = None, title: str | None = None) -> Benchmark:
+    """Describe a list of one's own: ``path`` is that of its CSV file, absolute."""
+    if name is None:
+        stem = path.parent.name if path.stem == "pairs" else path.stem
+        name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "pairs"
+        name += "-pairs" * (name in benchmarks())
+    if name in benchmarks() or not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise SynthDistillError(
+            f"the name {name[:100]!a} is that of a benchmark, or has other characters than "
+            "letters, digits, `.`, `_` and `-`: choose another one for pairs of your own."
+        )
+    return Benchmark(name, title or name, 0, str(path), read_csv, bin_name="", key="")

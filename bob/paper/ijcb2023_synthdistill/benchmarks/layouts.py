@@ -19,7 +19,15 @@ from ..files import SynthDistillError
 from .benchmark import Benchmark
 from .bins import read_bin
 from .images import ALIGNED_EYES, ALIGNED_SIZE, DRAWN_MARK, ImageSource, is_drawn, read_size
-from .pair_lists import IMAGE_SUFFIXES, Pairs, check_numbers, image_name, read_table
+from .pair_lists import (
+    IMAGE_SUFFIXES,
+    Pairs,
+    check_numbers,
+    image_name,
+    read_table,
+    with_folds,
+    without_ending,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +55,14 @@ class Opened:
 
     ``sources`` says where each image lies, in the order of ``pairs.images``; ``eyes`` are the eye
     positions in the same order, none if the images are aligned; ``description`` says in words what
-    was found where.
+    was found where; ``drawn`` that one's own pairs are of drawn faces.
     """
 
     pairs: Pairs
     sources: list[ImageSource]
     description: str
     eyes: list[Eyes] = field(default_factory=list)
+    drawn: bool = False
 
 
 def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True) -> Opened:
@@ -64,7 +73,9 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
     positions are refused. Where it may be incomplete, images that are missing get a path
     where nothing is, and eyes that are missing a place that is no number.
     """
-    if directory.is_file():
+    if not benchmark.pairs:
+        opened = _open_folder(benchmark, directory, Path(benchmark.list_name), complete)
+    elif directory.is_file():
         opened = _open_bin(benchmark, directory)
     elif (directory / benchmark.bin_name).is_file():
         opened = _open_bin(benchmark, directory / benchmark.bin_name)
@@ -85,7 +96,9 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
         DRAWN_MARK.lower() in name.lower().encode("utf-8", "replace")
         for name in opened.pairs.images[:20]
     )
-    if drawn and not benchmark.drawn:
+    if drawn and not benchmark.pairs:
+        opened = dataclasses.replace(opened, drawn=True)
+    elif drawn and not benchmark.drawn:
         raise SynthDistillError(
             f"{directory} holds drawn faces ({DRAWN_MARK.decode()}), and not {benchmark.title}: "
             f"found {opened.description}. Their accuracy must not stand for that on photographs. "
@@ -104,35 +117,41 @@ def _open_bin(benchmark: Benchmark, path: Path) -> Opened:
 
 def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path, complete: bool) -> Opened:
     listed = benchmark.read_list(list_path, benchmark.pairs)
-    check_numbers([pair.genuine for pair in listed], benchmark.pairs, list_path, benchmark.title)
+    if benchmark.pairs:
+        genuine = [pair.genuine for pair in listed]
+        check_numbers(genuine, benchmark.pairs, list_path, benchmark.title)
+        numbers = ""
+    else:
+        listed, words = with_folds(listed, list_path)
+        numbers = f" ({words})"
     pairs = Pairs.of(listed)
-    eyes_path = _find(directory, EYES_FILE)
+    eyes_path = _find(directory, EYES_FILE) or _find(list_path.parent, EYES_FILE)
     folder, files = _find_images(benchmark, directory, pairs.images, complete)
     sources = [ImageSource(file, aligned=eyes_path is None) for file in files]
     if eyes_path is None:
         _check_aligned(benchmark, sources[0])
         eyes, kind = [], "aligned images"
     else:
-        eyes, kind = (
-            _read_eyes(eyes_path, pairs.images, complete),
-            "unaligned images with eye positions",
-        )
+        eyes = _read_eyes(eyes_path, pairs.images, complete)
+        kind = "unaligned images with eye positions"
     return Opened(
         pairs,
         sources,
-        f"{len(pairs):,} pairs of {len(pairs.images):,} distinct {kind} in {folder}, listed in "
-        f"{list_path}",
+        f"{len(pairs):,} pairs{numbers} of {len(pairs.images):,} distinct {kind} in {folder}, "
+        f"listed in {list_path}",
         eyes,
     )
 
 
 def _folders(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
     return sorted(path for path in directory.iterdir() if path.is_dir())
 
 
 def _find(directory: Path, name: str) -> Path | None:
     """Find a file in a folder or in one directly below (as archives unpack)."""
-    folders = [directory, *_folders(directory)] if directory.is_dir() else []
+    folders = [directory, *_folders(directory)]
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
@@ -180,7 +199,8 @@ def _without_shared_folders(names: Sequence[str]) -> Iterator[Sequence[str]]:
 def _find_image(folder: Path, name: str) -> str | None:
     # macOS stores the letters of a name and their accents apart
     forms = dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
-    for form, suffix in itertools.product(forms, _SUFFIXES):
+    suffixes = _SUFFIXES if without_ending(name) == name else ("", *_SUFFIXES)
+    for form, suffix in itertools.product(forms, suffixes):
         path = f"{folder}/{form}{suffix}"
         if os.path.isfile(path):  # noqa: PTH113 - several times as fast as Path.is_file
             return path
@@ -219,15 +239,19 @@ def _read_eyes(path: Path, names: tuple[str, ...], complete: bool) -> list[Eyes]
                 f"{where}: a path and four numbers were expected: {error}."
             ) from error
         reye, leye = (numbers[0], numbers[1]), (numbers[2], numbers[3])
-        positions[_composed(image_name(row["path"], where))] = {"reye": reye, "leye": leye}
-    missing = [name for name in names if _composed(name) not in positions]
+        name = _composed(image_name(row["path"], where))
+        positions[name] = {"reye": reye, "leye": leye}
+        positions.setdefault(without_ending(name), positions[name])
+    keys = [_composed(name) for name in names]
+    keys = [key if key in positions else without_ending(key) for key in keys]
+    missing = [name for name, key in zip(names, keys, strict=True) if key not in positions]
     if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{path} lacks the eye positions of {len(missing):,} of {len(names):,} images: "
             f"{_first(missing)}."
         )
     nowhere = (math.nan, math.nan)
-    eyes = [positions.get(_composed(name), {"reye": nowhere, "leye": nowhere}) for name in names]
+    eyes = [positions.get(key, {"reye": nowhere, "leye": nowhere}) for key in keys]
     exchanged = sum(eye["reye"][1] > eye["leye"][1] for eye in eyes)
     if exchanged > len(eyes) // 2:
         raise SynthDistillError(

@@ -5,11 +5,13 @@ pairs in file order. The forms and folds are those of the official releases.
 """
 
 import csv
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,7 +32,7 @@ MAX_LIST_SIZE = 32 * 1024 * 1024
 
 
 class ListedPair(NamedTuple):
-    """One pair as a list names it: image names without ending, 0-based fold."""
+    """One pair as a list names it: image names, fold."""
 
     left: str
     right: str
@@ -81,16 +83,20 @@ def check_numbers(genuine: Sequence[bool], expected: int, path: Path, title: str
         )
 
 
+def without_ending(name: str) -> str:
+    """Give a name without the ending of an image file, if it has one."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot + ending.lower() in IMAGE_SUFFIXES else name
+
+
 def image_name(path: str, where: str) -> str:
-    """Make the name of an image of the path that a list gives: relative, without ending.
+    """Make the name of an image of the path that a list gives: relative, with its ending if any.
 
     Names become paths below the images' folder and below Bob's folder of features: a path that
     leads outside of them, and one that no file can have, is refused. ``where`` is its file and
     line.
     """
     pure = PurePosixPath(path.strip().replace("\\", "/"))
-    if pure.suffix.lower() in IMAGE_SUFFIXES:
-        pure = pure.with_suffix("")
     name = str(pure)
     if (
         pure.is_absolute()
@@ -191,7 +197,7 @@ def read_cross_lfw(path: Path, pairs: int) -> list[ListedPair]:
     k-th tenth of the genuine pairs and the k-th tenth of the impostor pairs.
     """
     entries = [
-        (image_name(image, where), int(label) > 0, where)
+        (without_ending(image_name(image, where)), int(label) > 0, where)
         for (image, label), where in _matches(
             read_lines(path), r"(.*[^\s,])[\s,]+(-?\d{1,9})", "`image label`"
         )
@@ -248,11 +254,65 @@ def _read_images(path: Path) -> dict[int, str]:
     """Read ``Pair_list_F.txt`` or ``Pair_list_P.txt``: number to ``001/frontal/01``."""
     return {
         # the official paths start at the list: ../Data/Images/001/frontal/01.jpg
-        int(number): image_name("/".join(file.replace("\\", "/").split("/")[-3:]), where)
+        int(number): without_ending(
+            image_name("/".join(file.replace("\\", "/").split("/")[-3:]), where)
+        )
         for (number, file), where in _matches(
             read_lines(path), r"(\d{1,9})\s+(.+)", "`number path`"
         )
     }
+
+
+GENUINE = {
+    **dict.fromkeys(("1", "true", "yes", "genuine", "same"), True),
+    **dict.fromkeys(("0", "-1", "false", "no", "impostor", "different"), False),
+}
+"""What the column ``genuine`` of a list of one's own may say, and what it means."""
+
+
+def read_csv(path: Path, pairs: int = 0) -> list[ListedPair]:  # noqa: ARG001 - any number
+    """Read a list of one's own: CSV, columns ``left``, ``right``, ``genuine``, perhaps ``fold``.
+
+    Images keep their ending where the list says it. A list without folds gives fold -1.
+    """
+    listed = []
+    for row, where in read_table(path, ("left", "right", "genuine")):
+        label, fold = row["genuine"].strip().lower(), row.get("fold", "-1").strip()
+        if label not in GENUINE:
+            raise SynthDistillError(
+                f"{where}: `genuine` is {row['genuine'][:40]!a}: 1 or 0 was expected (or "
+                f"{', '.join(word for word in GENUINE if word.isalpha())})."
+            )
+        if not re.fullmatch(r"\d{1,9}" if "fold" in row else "-1", fold):
+            raise SynthDistillError(f"{where}: `fold` is {fold[:40]!a}: a number was expected.")
+        left, right = (image_name(row[side], where) for side in ("left", "right"))
+        listed.append(ListedPair(left, right, GENUINE[label], int(fold)))
+    return listed
+
+
+def with_folds(listed: Sequence[ListedPair], path: Path) -> tuple[list[ListedPair], str]:
+    """Put pairs without folds into some; say in words how many pairs and folds there are.
+
+    Fold k takes the k-th part of the genuine pairs and the k-th part of the impostor pairs. There
+    are ten folds, or as many as pairs of the rarer kind, but at least two.
+    """
+    numbers = Counter(pair.genuine for pair in listed)
+    made = any(pair.fold < 0 for pair in listed)
+    if made:
+        folds = max(2, min(FOLDS, *numbers.values()))
+        places = {kind: itertools.count() for kind in numbers}
+        listed = [
+            pair._replace(fold=next(places[pair.genuine]) * folds // numbers[pair.genuine])
+            for pair in listed
+        ]
+    found = len({pair.fold for pair in listed})
+    words = f"{numbers[True]:,} genuine and {numbers[False]:,} impostor, in {found} folds"
+    if len(numbers) < 2 or found < 2:
+        raise SynthDistillError(
+            f"{path} lists {len(listed):,} pairs ({words}): some of each kind, in at least two "
+            "folds, were expected. Without the column `fold`, folds are made."
+        )
+    return list(listed), words + (" made in their order" if made else "")
 
 
 _SPLITS = """
@@ -320,7 +380,7 @@ def read_agedb(path: Path, pairs: int) -> list[ListedPair]:
             for left, right, label in zip(*sides, labels, strict=True):
                 if label not in (1, -1):
                     raise ValueError(f"the label {label} is neither +1 nor -1")
-                names = [image_name(_name(side), where) for side in (left, right)]
+                names = [without_ending(image_name(_name(side), where)) for side in (left, right)]
                 listed.append(ListedPair(names[0], names[1], label == 1, fold))
     except (
         ValueError,

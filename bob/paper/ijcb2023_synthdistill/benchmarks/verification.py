@@ -7,12 +7,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy
 
 from ..files import SynthDistillError, require_path
-from .benchmark import get_benchmark
+from .benchmark import Benchmark, get_benchmark, own_benchmark
 from .images import ALIGNED_SIZE, ImageSource, load_image, read_size
 from .layouts import EYES_FILE, Opened, are_elsewhere, check_eyes, open_layout
 from .templates import Templates, arrange
@@ -34,7 +34,7 @@ class Verification:
     Parameters
     ----------
     name
-        The benchmark: one of the names of ``benchmark.benchmarks()``.
+        The benchmark: one of the names of ``benchmark.benchmarks()``, or what describes it.
     directory
         The folder with the files, or an InsightFace ``.bin``; without it what ``bob config set``
         names, or what the benchmark's package provides.
@@ -48,18 +48,47 @@ class Verification:
 
     def __init__(
         self,
-        name: str,
+        name: str | Benchmark,
         directory: Path | str | None = None,
         pairs: int | None = None,
         missing: Literal["refuse", "never-match"] = "refuse",
     ) -> None:
-        self.benchmark = get_benchmark(name, pairs)
-        self.name = name
+        self.benchmark = name if isinstance(name, Benchmark) else get_benchmark(name, pairs)
+        self.name = self.benchmark.name
         self.directory = None if directory is None else Path(directory).expanduser()
         self._asked = pairs
         if missing not in ("refuse", "never-match"):
             raise SynthDistillError(f"missing={missing!r}: `refuse` or `never-match` was expected.")
         self.missing = missing
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: Path | str,
+        name: str | None = None,
+        directory: Path | str | None = None,
+        title: str | None = None,
+        missing: Literal["refuse", "never-match"] = "refuse",
+    ) -> Self:
+        """Open pairs of one's own.
+
+        Parameters
+        ----------
+        path
+            A CSV file with the columns ``left``, ``right``, ``genuine`` (1 or 0) and perhaps
+            ``fold``: any number of pairs of each kind, any number of folds. Images are paths
+            below their folder.
+        name, title
+            What commands, template ids and tables call it; without them its folder's name
+            (``FOLDER/pairs.csv``), or the file's.
+        directory
+            The folder with the images, if the list does not lie in it or beside it: aligned ones,
+            or photographs with an ``eye_positions.csv``.
+        missing
+            As for other benchmarks.
+        """
+        path = Path(path).expanduser().absolute()
+        return cls(own_benchmark(path, name, title), directory or path.parent, missing=missing)
 
     def __getstate__(self) -> dict[str, Any]:
         read = ("opened", "arranged", "metadata", "unusable")
@@ -79,6 +108,11 @@ class Verification:
         if directory is None:
             directory = require_path(benchmark.key, f"the benchmark {benchmark.title}")
         return open_layout(benchmark, directory, complete=self.missing == "refuse")
+
+    @property
+    def title(self) -> str:
+        """As tables print it; of one's own pairs it says whether they are of drawn faces."""
+        return self.benchmark.title + " (drawn faces)" * self.opened.drawn
 
     @functools.cached_property
     def arranged(self) -> Templates:
