@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,9 @@ def test_files_imports_neither_bob_nor_torch():
         "sys.exit(any(m in sys.modules for m in ('torch', 'bob.bio', 'bob.cli', 'dask')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal():
+    error = SynthDistillError("no image in ü/\x1b[2J\x9b\udc80\r\n\tx")
+    assert error.message == "no image in ü/\\x1b[2J\\x9b\\udc80\\r\n\\tx"
+    assert pickle.loads(pickle.dumps(error)).message == error.message

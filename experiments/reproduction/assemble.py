@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks
 from bob.paper.ijcb2023_synthdistill.evaluation.curves import Point, plot_points
-from bob.paper.ijcb2023_synthdistill.evaluation.plots import save_figure
 from bob.paper.ijcb2023_synthdistill.evaluation.properties import model_properties, run_properties
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks
+from bob.paper.ijcb2023_synthdistill.evaluation.plots import save_figure
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import describe_provenance
 from bob.paper.ijcb2023_synthdistill.evaluation.report import Report, draw_report, make_report
 from bob.paper.ijcb2023_synthdistill.evaluation.results import Entry, ScoreReader

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
+
 from bob.paper.ijcb2023_synthdistill.evaluation.results import Model
 from bob.paper.ijcb2023_synthdistill.files import TEACHER, SynthDistillError, require_path
 

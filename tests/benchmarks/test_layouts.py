@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks, get_benchmark
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.layouts import EYES_COLUMNS, EYES_FILE, open_layout
+from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 LFW = get_benchmark("lfw", 20)
@@ -103,6 +104,11 @@ def test_drawn_faces_do_not_pass_as_photographs(lfw_folder, labels, kind, layout
     message = refuses("holds drawn faces (ToyFaces), and not LFW", lfw_folder)
     assert "bob config set bob.bio.face.lfw.directory" in message
     assert open_layout(dataclasses.replace(LFW, drawn=True), lfw_folder).description in message
+
+
+def test_control_characters_of_folders_are_escaped(lfw_folder):
+    other = lfw_folder.rename(lfw_folder.with_name("a\x1b[2Jb"))
+    assert r"a\x1b[2Jb" in Verification("lfw", other, pairs=20).describe()
 
 
 def test_nothing_there(tmp_path):

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES, describe, write_record
 from reproduction.runs import Run
 from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.distillation.networks import describe_run, find_files
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
-from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES, describe, write_record
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 

@@ -8,12 +8,12 @@ import functools
 
 import pytest
 import reproduce
+from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
 from click.testing import CliRunner
 from reproduction import assemble, scores, steps
 from reproduction.declarations import load_declaration
 
 from bob.paper.ijcb2023_synthdistill.evaluation import chain
-from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
 from bob.paper.ijcb2023_synthdistill.files import FILE_NAME
 from bob.paper.ijcb2023_synthdistill.scripts.train import train
 from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import TOYFACES_KEY

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
 from click.testing import CliRunner
 from pretended import (
     Benchmark,
@@ -25,7 +26,6 @@ from reproduction.runs import Settings
 
 from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
 from bob.paper.ijcb2023_synthdistill.evaluation import chain
-from bob.paper.ijcb2023_synthdistill.evaluation.records import SCORES
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 

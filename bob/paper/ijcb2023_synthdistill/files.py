@@ -31,6 +31,14 @@ class SynthDistillError(click.ClickException):
     :py:class:`click.ClickException` it ends our commands *and* Bob's with these words and status 1.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Escape control characters: names that strangers gave must not steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which of ``names`` a mistyped one may have meant: a sentence, or nothing."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy
 
-from ..files import SynthDistillError, require_path
+from ..files import SynthDistillError, printable, require_path
 from .benchmark import Benchmark, get_benchmark, own_benchmark
 from .images import ALIGNED_SIZE, ImageSource, load_image, read_size
 from .layouts import EYES_FILE, Opened, are_elsewhere, check_eyes, open_layout
@@ -155,7 +155,7 @@ class Verification:
 
     def describe(self) -> str:
         """Say in one line what was found where."""
-        return self.opened.description
+        return printable(self.opened.description)
 
     def fingerprint(self) -> str:
         """Digest the pairs, the content of all images, and the eye positions."""
