@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -21,32 +20,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-
-    from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
 
 VARIANTS = {
     "bare": "the network alone, as it comes, on images in memory and their mirrored ones",
     "bare-fast": "the same in the batches, memory format and threads that our pipeline uses",
     "ours": "our pipeline, from the benchmark's file to the score file",
-    "ours-files": "the same, keeping Bob's feature files",
-    "ours-dask": "the same as ours, with `-l local-parallel` (the start of workers not counted)",
-    "bob": "the same network in bob.bio.face's own pipeline (FaceCrop, RunnableModel), in memory",
-    "bob-files": "the same, keeping Bob's feature files",
+    "bob": "the same network in bob.bio.face's own pipeline (FaceCrop, RunnableModel)",
 }
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--images",
-    type=click.IntRange(40),
-    default=1000,
-    show_default=True,
-    help="Distinct images, a multiple of 40: LFW's size is 12000.",
-)
+@click.option("--images", default=1000, show_default=True, help="A multiple of 40; LFW's: 12000.")
 @click.option("--student", default="tinyfar-a", show_default=True, help="As create_student takes.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
 @click.option(
     "--variant",
     "variants",
@@ -54,47 +41,37 @@ VARIANTS = {
     multiple=True,
     default=("bare", "bare-fast", "ours", "bob"),
     show_default=True,
-    help="What to time. May be repeated.",
 )
-@click.option("--bare-batch-size", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON instead.")
 @click.option("--measure", type=click.Path(path_type=Path), hidden=True)
 def time_evaluation(
     images: int,
     student: str,
     rounds: int,
     variants: tuple[str, ...],
-    bare_batch_size: int,
-    as_json: bool,
     measure: Path | None,
 ) -> None:
-    """Time an evaluation, and print medians, ratios, a breakdown and peak memory."""
-    if images % 40:
+    """Time an evaluation; print medians, ratios and peak memory."""
+    if images <= 0 or images % 40:
         raise click.UsageError(f"--images {images}: a multiple of 40 (20 pairs) was expected")
     if measure is not None:
-        click.echo(json.dumps(_measure(variants[0], measure, images, bare_batch_size)))
+        click.echo(json.dumps(measure_once(variants[0], measure, images)))
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _prepare(folder, images, student)
+        prepare(Path(name), images, student)
         found: dict[str, list[dict]] = {variant: [] for variant in variants}
         for number in range(rounds):
             # there and back: what grows slower with time is not always measured last
             for variant in variants if number % 2 == 0 else variants[::-1]:
-                words = [__file__, "--measure", name, "--variant", variant]
-                words += ["--images", str(images), "--bare-batch-size", str(bare_batch_size)]
+                words = [__file__, "--measure", name, "--variant", variant, "--images", str(images)]
                 result = subprocess.run(  # noqa: S603 - this very script
                     [sys.executable, *words], stdout=subprocess.PIPE, check=True, text=True
                 )
                 found[variant].append(json.loads(result.stdout.splitlines()[-1]))
                 click.echo(f"{variant}: {found[variant][-1]['seconds']:.2f} s", err=True)
-    if as_json:
-        click.echo(json.dumps({"images": images, "student": student, "measured": found}, indent=2))
-    else:
-        click.echo(_table(found, images, student))
+    click.echo(table(found))
 
 
-def _prepare(folder: Path, images: int, student: str) -> None:
+def prepare(folder: Path, images: int, student: str) -> None:
     """Write a benchmark of random images as a ``.bin``, and an untrained student."""
     import numpy as np
     import torch
@@ -112,153 +89,90 @@ def _prepare(folder: Path, images: int, student: str) -> None:
         stream = io.BytesIO()
         Image.fromarray(fine).save(stream, "JPEG", quality=90)
         encoded.append(stream.getvalue())
-    labels = [fold < half for _ in range(10) for half in [images // 40] for fold in range(2 * half)]
-    write_bin(folder / "lfw.bin", encoded, labels)
+    half = images // 40
+    write_bin(folder / "lfw.bin", encoded, ([True] * half + [False] * half) * 10)
     torch.manual_seed(0)
     save_student(folder / "student.safetensors", create_student(student, "random"))
 
 
-def _measure(variant: str, folder: Path, images: int, batch_size: int) -> dict:
-    """Measure one variant in this process."""
-    start = time.perf_counter()
+def measure_once(variant: str, folder: Path, images: int) -> dict[str, float]:
+    """Measure one variant in this process: seconds, and bytes of memory at the peak."""
     if variant.startswith("bare"):
-        pixels, decoding = _decoded(folder, images)
-        seconds = _bare(folder, pixels, batch_size) if variant == "bare" else _fast(folder, pixels)
-        measured = {"seconds": seconds, "decoding": decoding}
+        seconds = bare(folder, images, fast=variant == "bare-fast")
     else:
-        measured = _pipeline(variant, folder, images)
-    measured["whole process"] = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if variant.endswith("-dask"):
-        # of ended children the system tells the largest only
-        peak += measured["workers"] * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {**measured, "memory": peak * 1024}
+        seconds = pipeline(variant, folder, images)
+    return {"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def _database(folder: Path, images: int) -> "PairDatabase":
+def bare(folder: Path, images: int, fast: bool) -> float:
+    """Time the network on decoded images: as it comes, or as our pipeline runs it."""
+    import numpy as np
+    import torch
+
+    from bob.paper.ijcb2023_synthdistill import faces
+    from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
+    from bob.paper.ijcb2023_synthdistill.evaluation.embedding import EmbeddingTransformer
+    from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
+    from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
+
+    pixels = np.stack([load_image(source) for source in database(folder, images).opened.sources])
+    if fast:
+        recipe = NetworkRecipe("student", folder / "student.safetensors")
+        embed = EmbeddingTransformer(recipe).transform
+    else:
+        network = load_student(folder / "student.safetensors")
+
+        def embed(pixels: np.ndarray) -> None:
+            for at in range(0, len(pixels), 64):
+                batch = faces.from_uint8(torch.from_numpy(pixels[at : at + 64]))
+                network(batch)
+                network(batch.flip(-1))
+
+    with torch.inference_mode():
+        embed(pixels[:64])
+        start = time.perf_counter()
+        embed(pixels)
+        return time.perf_counter() - start
+
+
+def database(folder: Path, images: int) -> Any:
+    """Open the benchmark of random images."""
     from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
 
     return PairDatabase("lfw", folder / "lfw.bin", pairs=images // 2)
 
 
-def _decoded(folder: Path, images: int) -> "tuple[np.ndarray, float]":
-    """Decode all images; give them ``[N, 3, 112, 112]`` uint8, and the seconds."""
-    import numpy as np
-
-    from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
-
-    sources = _database(folder, images).opened.sources
-    start = time.perf_counter()
-    pixels = np.stack([load_image(source) for source in sources])
-    return pixels, time.perf_counter() - start
-
-
-def _bare(folder: Path, pixels: "np.ndarray", batch_size: int) -> float:
-    """Run the network as it comes: torch's own threads, channels first."""
-    import torch
-
-    from bob.paper.ijcb2023_synthdistill import faces
-    from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
-
-    network = load_student(folder / "student.safetensors")
-    with torch.inference_mode():
-        network(torch.zeros(batch_size, 3, 112, 112))
-        start = time.perf_counter()
-        for at in range(0, len(pixels), batch_size):
-            batch = faces.from_uint8(torch.from_numpy(pixels[at : at + batch_size]))
-            network(batch)
-            network(batch.flip(-1))
-        return time.perf_counter() - start
-
-
-def _fast(folder: Path, pixels: "np.ndarray") -> float:
-    """Run the network on images in memory as our pipeline runs it."""
-    from bob.paper.ijcb2023_synthdistill.evaluation.embedding import EmbeddingTransformer
-    from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
-
-    recipe = NetworkRecipe("student", folder / "student.safetensors")
-    transformer = EmbeddingTransformer(recipe)
-    transformer.transform(pixels[:16])
-    start = time.perf_counter()
-    transformer.transform(pixels)
-    return time.perf_counter() - start
-
-
-def _pipeline(variant: str, folder: Path, images: int) -> dict:
-    """Run a pipeline from the database to the score file."""
-    start = time.perf_counter()
-    import bob.bio.face.embeddings.pytorch  # noqa: F401 - both pay for its imports
-    import dask.distributed  # noqa: F401
+def pipeline(variant: str, folder: Path, images: int) -> float:
+    """Time a pipeline from the database to the score file; imports are not counted."""
+    import bob.bio.face.embeddings.pytorch  # noqa: F401 - not counted
     from bob.bio.base.pipelines import execute_pipeline_simple
-    from bob.pipelines.distributed import get_local_parallel_client
 
-    pipeline = _ours(folder) if variant.startswith("ours") else _bobs(folder)
-    client = get_local_parallel_client() if variant.endswith("-dask") else None
-    if client is not None:
-        client.run(functools.partial(__import__, "bob.bio.base.pipelines"))
-    imports = time.perf_counter() - start
-    parts: dict[str, float] = {}
-    if client is None:
-        _watch(pipeline, parts)
+    from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
+
+    student = folder / "student.safetensors"
+    made = bobs_pipeline(student) if variant == "bob" else student_pipeline(student)
     with tempfile.TemporaryDirectory(dir=folder) as output:
         start = time.perf_counter()
-        database = _database(folder, images)
         execute_pipeline_simple(
-            pipeline=pipeline,
-            database=database,
-            dask_client=client,
+            pipeline=made,
+            database=database(folder, images),
+            dask_client=None,
             groups=["dev"],
             output=output,
             write_metadata_scores=True,
-            checkpoint=variant.endswith("-files"),
+            checkpoint=False,
             dask_n_partitions=None,
             dask_partition_size=None,
             dask_n_workers=None,
         )
         seconds = time.perf_counter() - start
-        with (Path(output) / "scores-dev.csv").open() as scores:
-            rows = sum(1 for _ in scores) - 1
+        rows = (Path(output) / "scores-dev.csv").read_text().count("\n") - 1
     if rows != images // 2:
         raise RuntimeError(f"{rows} scores instead of {images // 2}")
-    parts["database and the rest"] = seconds - sum(parts.values())
-    workers = 0
-    if client is not None:
-        workers = len(client.cluster.workers)
-        client.close()
-        client.cluster.close()
-    return {"seconds": seconds, "parts": parts, "imports": imports, "workers": workers}
+    return seconds
 
 
-def _watch(pipeline: Any, parts: dict[str, float]) -> None:
-    """Time the steps of a pipeline where Bob calls them."""
-    steps = {
-        "enroll_templates": "decoding and embedding",
-        "probe_templates": "decoding and embedding",
-        "compute_scores": "scoring",
-        "write_scores": "writing scores",
-        "post_process": "writing scores",
-    }
-
-    def timed(function: Callable, part: str) -> Callable:
-        def run(*arguments: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*arguments, **options)
-            parts[part] = parts.get(part, 0.0) + time.perf_counter() - start
-            return result
-
-        return run
-
-    for name, part in steps.items():
-        setattr(pipeline, name, timed(getattr(pipeline, name), part))
-
-
-def _ours(folder: Path) -> Any:
-    from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
-
-    return student_pipeline(folder / "student.safetensors")
-
-
-def _bobs(folder: Path) -> Any:
+def bobs_pipeline(path: Path) -> Any:
     """Make the pipeline that bob.bio.face makes for its own networks, with the student in it."""
     from bob.bio.base.algorithm import Distance
     from bob.bio.base.pipelines import PipelineSimple
@@ -268,9 +182,7 @@ def _bobs(folder: Path) -> Any:
     from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES
 
     model = RunnableModel(
-        functools.partial(_mirroring, folder / "student.safetensors"),
-        preprocessor=_to_unit,
-        device="cpu",
+        functools.partial(mirroring, path), preprocessor=lambda x: x / 127.5 - 1.0, device="cpu"
     )
     return PipelineSimple(
         embedding_transformer((112, 112), model, ALIGNED_EYES, fixed_positions=ALIGNED_EYES),
@@ -278,62 +190,36 @@ def _bobs(folder: Path) -> Any:
     )
 
 
-def _to_unit(pixels: "torch.Tensor") -> "torch.Tensor":
-    return pixels / 127.5 - 1.0
-
-
-def _mirroring(path: Path) -> "torch.nn.Module":
+def mirroring(path: Path) -> "torch.nn.Module":
     """Load the student, with the embedding of the mirrored image added."""
-    import torch
+    from torch import nn
 
     from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
 
-    class Mirroring(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.student = load_student(path)
+    class Mirroring(nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return self.student(images) + self.student(images.flip(-1))
 
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            first, second = self.student(torch.cat([images, images.flip(-1)])).chunk(2)
-            return first + second
-
-    return Mirroring()
+    network = Mirroring()
+    network.student = load_student(path)
+    return network
 
 
-def _table(found: dict[str, list[dict]], images: int, student: str) -> str:
-    """Print medians and ratios, the steps of the pipelines, and the spread."""
-    seconds = {name: median(m["seconds"] for m in runs) for name, runs in found.items()}
-    references = [name for name in ("bare", "bare-fast") if name in found]
+def table(found: dict[str, list[dict]]) -> str:
+    """Print medians, in brackets the fastest and slowest, ratios and the peak memory."""
+    seconds = {name: median(one["seconds"] for one in runs) for name, runs in found.items()}
+    bases = [name for name in ("bare", "bare-fast", "ours") if name in found]
     lines = [
-        f"{student}, {images:,} images and as many mirrored, {len(next(iter(found.values())))} "
-        "rounds; medians, in brackets the fastest and slowest",
-        "",
-        "| variant | seconds | " + "".join(f"/ {name} | " for name in references) + "peak memory |",
-        "|---|---|" + "---|" * (len(references) + 1),
+        "| variant | seconds | " + "".join(f"/ {name} | " for name in bases) + "peak memory |",
+        "|---|---|" + "---|" * (len(bases) + 1),
     ]
     for name, runs in found.items():
-        times = [m["seconds"] for m in runs]
-        ratios = "".join(f" {seconds[name] / seconds[base]:.2f} |" for base in references)
-        memory = max(m["memory"] for m in runs) / 2**30
-        lines.append(
-            f"| {name} | {seconds[name]:.2f} ({min(times):.2f} - {max(times):.2f}) |{ratios} "
-            f"{memory:.2f} GiB |"
-        )
-    if {"ours", "bob"} <= set(found):
-        lines += ["", f"bob / ours: {seconds['bob'] / seconds['ours']:.2f}"]
-    for name, runs in found.items():
-        if runs[0].get("parts"):
-            lines += ["", f"{name}:"]
-            lines += [
-                f"  {part}: {median(m['parts'][part] for m in runs):.2f} s"
-                for part in runs[0]["parts"]
-            ]
-            lines.append(f"  not counted, imports: {median(m['imports'] for m in runs):.2f} s")
-        elif "decoding" in runs[0]:
-            decoding = median(m["decoding"] for m in runs)
-            lines += ["", f"{name}:", f"  not counted, decoding in one thread: {decoding:.2f} s"]
-    lines += ["", *(f"{name}: {VARIANTS[name]}" for name in found)]
-    return "\n".join(lines)
+        times = [one["seconds"] for one in runs]
+        ratios = "".join(f" {seconds[name] / seconds[base]:.2f} |" for base in bases)
+        memory = max(one["memory"] for one in runs) / 2**30
+        spread = f"{seconds[name]:.2f} ({min(times):.2f} - {max(times):.2f})"
+        lines.append(f"| {name} | {spread} |{ratios} {memory:.2f} GiB |")
+    return "\n".join([*lines, "", *(f"{name}: {VARIANTS[name]}" for name in found)])
 
 
 if __name__ == "__main__":

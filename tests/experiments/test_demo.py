@@ -1,97 +1,89 @@
-import contextlib
-from functools import partial
-from pathlib import Path
+"""The demo tells what Snakemake does, and stops gently."""
 
+import os
+import signal
+import subprocess
+import sys
+
+import demo
 import pytest
-from click.testing import CliRunner
-from demo import demo
-from pretended import (
-    Benchmark,
-    pretend_evaluation,
-    pretend_side_by_side,
-    pretend_training,
-    run_of,
-)
-from reproduction import assemble, pictures, scores, steps
 
-from bob.paper.ijcb2023_synthdistill.evaluation import chain
-
-STUDENTS = [
-    "toyfaces-seed-2021",
-    "toyfaces-sampling-static-seed-2021",
-    "toyfaces-epochs-0-seed-2021",
-]
+STUB = """
+import pathlib, signal, sys, time
+results = pathlib.Path("results/demo")
+log = results / "runs" / "logs" / "toyfaces-seed-2021.log"
+def stop(*_):
+    with log.open("a") as stream:
+        stream.write("stopped after 7 iterations, saved\\n")
+    sys.exit(1)
+signal.signal(signal.SIGINT, stop)
+print("total      2\\n\\nJob 1: train toyfaces-seed-2021: 8 images\\nReason: x", flush=True)
+log.write_text("epoch 1 of 2: loss 1\\n")
+if {fails}:
+    sys.exit("RuleException\\nExiting because a job execution failed\\nno space left")
+if {waits}:
+    time.sleep(60)
+print("1 of 2 steps (50%) done\\nJob 0: print table", flush=True)
+(results / "table.md").write_text("the table")
+(results / "rows.toml").write_text('[[rows]]\\n[[rows]]\\nfolders = ["the run"]\\n')
+"""
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Run the demo with trainings and evaluations that only leave what real ones leave."""
-    done = {}
+def start(tmp_path):
+    def run(fails=False, waits=False):
+        (tmp_path / "snakemake.py").write_text(STUB.format(fails=fails, waits=waits))
+        return subprocess.Popen(
+            [sys.executable, demo.__file__],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
-    def train(words):
-        done["trained"].append(run_of(words).name)
-        pretend_training(run_of(words))
-        return 0
-
-    def evaluate(models, databases, output, *, dask_client):
-        done["client"] = dask_client
-        done["evaluated"] += pretend_evaluation(models, databases, output)
-
-    monkeypatch.setattr(steps, "run_side_by_side", partial(pretend_side_by_side, train, done))
-    monkeypatch.setattr(chain, "evaluate", evaluate)
-    monkeypatch.setattr(chain, "open_client", lambda name: contextlib.nullcontext(name))
-    monkeypatch.setattr(scores, "open_benchmark", Benchmark)
-    monkeypatch.setattr(assemble, "draw_report", lambda *_: [])
-    monkeypatch.setattr(pictures, "draw_pairs", lambda path, rows: Path(path).touch())
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments):
-        done.update(trained=[], evaluated=[], client=None)
-        return CliRunner().invoke(demo, arguments), done
-
-    return invoke
+    return run
 
 
-def test_everything_once_and_then_nothing(run, tmp_path):
-    result, done = run()
-    assert result.exit_code == 0, result.output
-    assert done["trained"] == STUDENTS
-    assert done["at_a_time"] == 2
-    assert len(done["evaluated"]) == 20
-    assert done["client"] == "local-parallel"
-    for step in ("1/4", "2/4", "3/4", "4/4"):
-        assert f"==> {step}" in result.output
-    folder = tmp_path / "results" / "demo"
-    table = (folder / "table.md").read_text(encoding="utf-8")
-    assert table.strip() in result.output
-    for row in ("teacher", "dynamic sampling", "static sampling", "before training"):
-        assert row in table
-    assert "published" not in table
-    # what it tells to look at is there
-    for name in ("table.md", "faces.png", "pairs.png", "provenance.txt"):
-        assert str(Path("results/demo") / name) in result.output
-        assert (folder / name).is_file()
-    pipeline = Path("results/demo/runs/toyfaces-seed-2021/pipeline.py")
-    assert str(pipeline) in result.output
-    assert (tmp_path / pipeline).is_file()
-
-    result, done = run()
-    assert result.exit_code == 0
-    assert (done["trained"], done["evaluated"]) == ([], [])
-    assert "images to train on: 0" in result.output
+def test_what_goes_on_and_what_to_look_at(start):
+    process = start()
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    parts = [
+        "[0 of 2 done] train toyfaces-seed-2021: 8 images\n",
+        "toyfaces-seed-2021: epoch 1 of 2: loss 1",
+        "[1 of 2 done] print table\n",
+        "the table\n",
+        "results/demo/table.md",
+        "-p the run/pipeline.py",
+    ]
+    places = [said.index(part) for part in parts]
+    assert sorted(places[2:]) == places[2:]
+    assert "Reason" not in said
+    assert "faces.png" not in said  # the stub draws none
 
 
-def test_without_dask(run):
-    result, done = run("--dask-client", "none", "-o", "elsewhere")
-    assert result.exit_code == 0, result.output
-    assert done["client"] is None
-    assert Path("elsewhere/table.md").is_file()
+def test_a_failure_is_told(start):
+    process = start(fails=True)
+    said = process.communicate()[0]
+    assert process.returncode == 1
+    assert "no space left" in said
+    assert "the demo is not complete" in said
 
 
-def test_a_failure_is_told(run, monkeypatch):
-    fail = partial(pretend_side_by_side, lambda words: 1, {})
-    monkeypatch.setattr(steps, "run_side_by_side", fail)
-    result, _ = run()
-    assert result.exit_code == 1
-    assert "ended with status 1" in result.output
-    assert "the demo is not complete" in result.output
+def test_ctrl_c_waits_until_all_is_saved(start):
+    process = start(waits=True)
+    for line in process.stdout:
+        if "epoch 1 of 2" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    said = process.communicate()[0]
+    assert process.returncode == 130
+    assert said.index("stopped after 7 iterations, saved") < said.index("the same command goes on")
+
+
+def test_time_left(monkeypatch):
+    monkeypatch.setattr(demo.time, "monotonic", lambda: 300.0)
+    assert demo.time_left("epoch 2 of 10: loss 1", 0.0) == " (about 20 min left)"
+    assert demo.time_left("epoch 10 of 10: loss 1", 0.0) == ""
+    assert demo.time_left("finished", 0.0) == ""

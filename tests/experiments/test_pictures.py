@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from pictures import FACE, LABEL, best_threshold, draw_pairs
 from PIL import Image
-from reproduction.pictures import FACE, LABEL, best_threshold, draw_pairs
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import ImageSource
 
@@ -24,14 +24,11 @@ def test_no_threshold_makes_fewer_mistakes(genuine, impostor):
     assert mistakes(best_threshold(frame)) == min(mistakes(threshold) for threshold in every)
 
 
-def test_pairs_are_drawn_with_their_scores(tmp_path):
+def test_genuine_pairs_stand_left_impostors_right(tmp_path):
     colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (250, 250, 0)]
-    sources = []
     for number, color in enumerate(colors):
-        path = tmp_path / f"{number}.png"
-        Image.new("RGB", (112, 112), color).save(path)
-        sources.append(ImageSource(path))
-    # one genuine pair, red and green, rightly accepted; one impostor pair, blue and yellow
+        Image.new("RGB", (112, 112), color).save(tmp_path / f"{number}.png")
+    sources = [ImageSource(tmp_path / f"{number}.png") for number in range(4)]
     pairs = SimpleNamespace(left=np.array([0, 2]), right=np.array([1, 3]))
     benchmark = SimpleNamespace(
         benchmark=SimpleNamespace(title="toyfaces-LFW"),
@@ -40,19 +37,6 @@ def test_pairs_are_drawn_with_their_scores(tmp_path):
     scores = pd.DataFrame({"genuine": [True, False], "score": [-0.1, -0.9]})
     draw_pairs(tmp_path / "pairs.png", [(benchmark, scores)], columns=1)
     with Image.open(tmp_path / "pairs.png") as picture:
-        pixels = picture.convert("RGB")
-    middle = 14 + FACE // 2
-    places = [LABEL + FACE // 2, LABEL + 3 * FACE // 2]
-    assert [pixels.getpixel((x, middle)) for x in places] == colors[:2]
-    shift = 2 * FACE + 10
-    assert [pixels.getpixel((x + shift, middle)) for x in places] == colors[2:]
-    for score, right in ((-0.1, True), (-0.95, False)):
-        # text is drawn with soft edges: of its colour is what leans to it
-        scores.loc[0, "score"] = score
-        draw_pairs(tmp_path / "pairs.png", [(benchmark, scores)], columns=1)
-        with Image.open(tmp_path / "pairs.png") as picture:
-            box = (LABEL, 14 + FACE, LABEL + shift, 14 + FACE + 14)
-            caption = np.asarray(picture.convert("RGB").crop(box)).astype(int)
-        green = (caption[..., 1] > caption[..., 0] + 30).any()
-        orange = (caption[..., 0] > caption[..., 1] + 30).any()
-        assert (green, orange) == (right, not right)
+        places = [LABEL + FACE // 2, LABEL + 3 * FACE // 2]
+        places += [x + 2 * FACE + 10 for x in places]
+        assert [picture.getpixel((x, 14 + FACE // 2)) for x in places] == colors

@@ -1,3 +1,0 @@
-"""Ablation: cosine loss, table 4. Chain it behind a base config."""
-
-loss = "cosine"

@@ -1,1 +1,0 @@
-"""What the scripts of this folder do together: declarations, runs, scores, tables."""

@@ -1,0 +1,93 @@
+"""Snakemake makes the right commands of the tables, and runs them once."""
+
+import re
+
+import pytest
+
+from bob.paper.ijcb2023_synthdistill import toyfaces
+from bob.paper.ijcb2023_synthdistill.files import configure_path
+from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import TOYFACES_KEY
+from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import write
+
+
+def test_dry_run_of_the_miniature_tables(snakemake):
+    status, said = snakemake("-n", "all", "demo", "pictures")
+    assert status == 0, said
+    assert "missing (" not in said
+    # 16 students, the teacher, two of table 1 and of the demo: each once, on five benchmarks
+    commands = re.findall(r"^Shell command: (synthdistill-train .+) >", said, re.MULTILINE)
+    assert len(commands) == len(set(commands)) == 17
+    static = "toyfaces --sampling static --seed 2021  --output results/toyfaces/runs/"
+    assert f"synthdistill-train {static}toyfaces-sampling-static-seed-2021" in commands
+    assert said.count("Shell command: bob bio pipeline simple") == 5 * 18
+    assert len(re.findall("^Job .*: print", said, re.MULTILINE)) == 6
+
+
+def test_dry_run_at_the_paper_s_scale_tells_what_is_missing(snakemake):
+    status, said = snakemake("-n", "--config", "variant=real", "rate=600", "seeds=1,2")
+    assert status == 0, said
+    assert "generator: synthdistill-fetch" in said
+    assert "agedb-30: bob config set" in said
+    assert "train tinyfar-b-seed-2: 41,997,312 images, 19.4 h" in said
+    status, said = snakemake("table1", "--config", "variant=real")
+    assert status == 1
+    assert "nothing was begun" in said
+    status, said = snakemake("-n", "--config", "sedes=3")
+    assert status == 1
+    assert "--config sedes: unknown. Did you mean 'seeds'?" in said
+
+
+@pytest.fixture
+def micro(tmp_path, micro_generator, monkeypatch):
+    """Declare a table whose student is trained in seconds, and a benchmark of 40 pairs."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    write(tmp_path / "faces", ["lfw"], ["bin"], pairs_per_fold=4, seed=1)
+    configure_path(TOYFACES_KEY, tmp_path / "faces")
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        f"generator = {str(micro_generator)!r}\nteacher = {str(toyfaces.TEACHER)!r}\n"
+        "student = 'test_efficientnet'\ninitialisation = 'random'\ndevice = 'cpu'\n"
+        "epochs = 1\nimages_per_epoch = 8\nbatch_size = 4\nvalidation_images = 0\n"
+    )
+    table = tmp_path / "mine.toml"
+    table.write_text('title = "Mine"\n[[rows]]\nlabel = "tiny {x}"\nstudent = "tiny.py"\n')
+    return config
+
+
+@pytest.mark.slow
+def test_a_table_is_made_once_and_again_after_a_change(micro, snakemake, tmp_path):
+    settings = ["--config", "table=mine.toml", "results=my results", "databases=toyfaces-lfw"]
+    status, said = snakemake("mine", *settings)
+    assert status == 0, said
+    folder = tmp_path / "my results"
+    table = (folder / "mine" / "table.md").read_text()
+    assert "**Mine (toyfaces)**" in table
+    assert re.search(r"\| tiny {x} +\| +\d+\.\d+ ± ", table)
+    assert "<table>" in (folder / "mine" / "table.html").read_text()
+    run = folder / "runs" / "tiny-seed-2021"
+    before = (run / "options.json").read_text()
+
+    status, said = snakemake("mine", *settings)
+    assert "Nothing to be done" in said
+
+    (run / "toyfaces-lfw" / "scores-dev.csv").unlink()
+    _, said = snakemake("-n", "mine", *settings)
+    assert "evaluate tiny-seed-2021" in said
+    assert "train " not in said
+
+    # a changed option: trained again beside the old run, which is kept
+    micro.write_text(micro.read_text().replace("batch_size = 4", "batch_size = 2"))
+    status, said = snakemake(run.relative_to(tmp_path) / "student.safetensors", *settings)
+    assert status == 0, said
+    assert "Params have changed since last execution" in said
+    assert "'batch_size = 4'" in said
+    assert '"batch_size": 2' in (run / "options.json").read_text()
+    (kept,) = run.parent.glob(".tiny-seed-2021.before-*")
+    assert (kept / "options.json").read_text() == before
+    assert (kept / "student.safetensors").is_file()
+
+    # a failure: told with the command's own words
+    micro.write_text(micro.read_text().replace(str(toyfaces.TEACHER), "nowhere.safetensors"))
+    status, said = snakemake("mine", *settings)
+    assert status == 1
+    assert "nowhere.safetensors" in said
