@@ -72,7 +72,8 @@ def test_pip_understands_the_environment(tmp_path):
     (tmp_path / "conda").mkdir()
     (tmp_path / "constraints.txt").write_text("")
     (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "x"\nversion = "1"\n[project.optional-dependencies]\ntest = []\nexperiments = []\n'
+        '[project]\nname = "x"\nversion = "1"\n[project.optional-dependencies]\n'
+        "test = []\nexperiments = []\n"
         '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
     )
     (tmp_path / "conda" / "condaenv.txt").write_text("\n".join(ENVIRONMENT[-1]["pip"]))
