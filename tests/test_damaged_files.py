@@ -38,9 +38,12 @@ MEMORY = 4 << 30
 """Bytes that a reader may add to the address space before it gets an error."""
 
 
-def generator_pickle(path):
-    path.write_bytes((Path(__file__).parent / "data" / "stylegan2-micro.pkl").read_bytes())
-    return load_generator
+def generator(name):
+    def make(path):
+        path.write_bytes((Path(__file__).parent / "data" / name).read_bytes())
+        return load_generator
+
+    return make
 
 
 def generator_safetensors(path):
@@ -120,7 +123,8 @@ def lfw_list(path):
 
 
 READERS = {
-    "generator.pkl": generator_pickle,
+    "stylegan2.pkl": generator("stylegan2-micro.pkl"),
+    "stylegan3.pkl": generator("stylegan3-t-micro.pkl"),
     "generator.safetensors": generator_safetensors,
     **{f"teacher.{form}": teacher(form) for form in ("safetensors", "zip", "old", "archive")},
     "student.safetensors": student,

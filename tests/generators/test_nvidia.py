@@ -213,7 +213,7 @@ WRONG = {
     "clamp's size": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 10**400), "OverflowError"),
     "gain": (set_attribute("mapping.fc0.", "bias_gain", float("nan")), "a number was"),
     "modules": (set_attribute("mapping.", "_modules", {"fc0": 1}), "'mapping.fc0.' is no module"),
-    "state": (set_attribute("mapping.", "_parameters", 5), "not a StyleGAN2 pickle"),
+    "state": (set_attribute("mapping.", "_parameters", 5), "is not a StyleGAN2 or"),
 }  # fmt: skip
 
 

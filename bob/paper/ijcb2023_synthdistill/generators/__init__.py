@@ -1,4 +1,4 @@
-"""StyleGAN2 in plain PyTorch, the safe reader of NVIDIA's pickles, and our own files of it.
+"""StyleGAN2 and 3 in plain PyTorch, the safe reader of NVIDIA's pickles, and our own files.
 
 Nothing heavy is imported before a function is called.
 """
@@ -12,11 +12,15 @@ from ..files import SynthDistillError, reading
 
 if TYPE_CHECKING:
     from ..weights import State
-    from .stylegan2 import Generator
+    from . import stylegan2, stylegan3
 
-ARCHITECTURE = "stylegan2"
+    Generator = stylegan2.Generator | stylegan3.Generator
+
 FORMAT = 1
 """Number of the format of our files; it grows when older programs could not read newer files."""
+
+REAL = ("mapping_multiplier", "conv_clamp", "output_scale", "input_rate")
+"""The options that are no whole numbers."""
 
 WHAT = "a generator as `synthdistill-convert` writes it"
 
@@ -52,22 +56,38 @@ def save_generator(path: Path | str, generator: "Generator") -> None:
     """Write a generator's weights and options as safetensors, atomically."""
     from ..weights import save_weights
 
-    metadata = {"architecture": ARCHITECTURE, "format": str(FORMAT), "options": generator.options}
+    architecture = type(generator).__module__.rpartition(".")[2]
+    metadata = {"architecture": architecture, "format": str(FORMAT), "options": generator.options}
     save_weights(path, generator, metadata)
 
 
-def _read_safetensors(path: Path | str) -> "Generator":
+def create(architecture: str, options: dict[str, Any]) -> "Generator":
+    """Make a generator without numbers (on the device ``meta``), and check that its sizes fit.
+
+    ``architecture`` is ``stylegan2`` or ``stylegan3``, the name of its module.
+    """
     import torch
 
+    from . import stylegan2, stylegan3
+
+    with torch.device("meta"):
+        if architecture == "stylegan2":
+            return stylegan2.Generator(**options)
+        generator = stylegan3.Generator(**options)
+        images = generator.synthesis(torch.empty(1, generator.num_ws, generator.w_dim))
+        if images.shape != (1, 3, generator.resolution, generator.resolution):
+            raise ValueError(f"it would give images of {list(images.shape)}")
+        return generator
+
+
+def _read_safetensors(path: Path | str) -> "Generator":
     from ..unpickling import explained
     from ..weights import load_weights, read_weights
-    from .stylegan2 import Generator
 
     tensors, metadata = read_weights(path, WHAT)
     with explained(path, WHAT):
         options = _check_options(metadata, tensors, path)
-        with torch.device("meta"):
-            generator = Generator(**options)
+        generator = create(metadata["architecture"], options)
         if generator.options != options:
             raise ValueError(f"its options are not {', '.join(generator.options)}")
         load_weights(generator, tensors, path)
@@ -79,7 +99,7 @@ def _check_options(metadata: dict[str, str], tensors: "State", path: Path | str)
     from ..unpickling import quoted
     from ..weights import shorten
 
-    if (found := metadata.get("architecture")) != ARCHITECTURE:
+    if (found := metadata.get("architecture")) not in ("stylegan2", "stylegan3"):
         raise SynthDistillError(
             f"{path} is not {WHAT}: it is a safetensors file of "
             f"{quoted(found) if found else 'an unnamed network'}, with the tensors "
@@ -93,12 +113,15 @@ def _check_options(metadata: dict[str, str], tensors: "State", path: Path | str)
         )
     options = json.loads(metadata["options"])
     for name, value in options.items():
-        real = name in ("mapping_multiplier", "conv_clamp") and type(value) is float
+        if name == "layers" and isinstance(value, list):
+            continue  # they are checked where they are made
+        real = name in REAL and type(value) is float
         whole = type(value) is int or (name == "conv_clamp" and value is None)
         if not whole and not (real and math.isfinite(value)):
             raise ValueError(f"its {name} is {value!r}")
     # layers are built before they are compared with the file: no more than it can fill
-    if options["mapping_layers"] > len(tensors) or options["resolution"] > 2 ** len(tensors):
+    layers = max(options["mapping_layers"], len(options.get("layers", [])))
+    if layers > len(tensors) or options["resolution"] > 2 ** len(tensors):
         raise ValueError("its options ask for more layers than it has tensors")
     return options
 

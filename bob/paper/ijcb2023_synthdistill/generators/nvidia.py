@@ -9,28 +9,43 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..files import SynthDistillError
-from ..unpickling import NUMPY, PLAIN, Allowed, Inert, explained, quoted, read_pickle
+from ..unpickling import (
+    NUMPY,
+    PLAIN,
+    Allowed,
+    Inert,
+    NumpyArray,
+    explained,
+    quoted,
+    read_pickle,
+)
 from ..weights import State, load_torch, load_weights
-from .stylegan2 import FIR, Generator, low_pass_filter
+from . import create
+from .stylegan2 import FIR, low_pass_filter
 
-WHAT = "a StyleGAN2 pickle as NVIDIA publishes it"
+if TYPE_CHECKING:
+    from . import Generator
 
-CLASSES = {
+WHAT = "a StyleGAN2 or StyleGAN3 pickle as NVIDIA publishes it"
+
+COMMON = {
     "Generator",
     "MappingNetwork",
     "SynthesisNetwork",
-    "SynthesisBlock",
     "SynthesisLayer",
-    "ToRGBLayer",
     "FullyConnectedLayer",
 }
-"""The classes of a StyleGAN2 generator."""
+CLASSES = {
+    "stylegan2": COMMON | {"SynthesisBlock", "ToRGBLayer"},
+    "stylegan3": COMMON | {"SynthesisInput"},
+}
+"""The classes of a generator of each architecture."""
 
 KNOWN = {"architecture": ("skip",), "activation": ("lrelu", "linear")}
 """Attributes of modules and the values for which our network is the same."""
@@ -79,7 +94,7 @@ ALLOWED: Allowed = {
 """All that a published file asks for."""
 
 
-def read_generator(path: Path | str) -> Generator:
+def read_generator(path: Path | str) -> "Generator":
     """Read the generator ``G_ema`` of a pickle as stylegan2-ada-pytorch and stylegan3 write it."""
 
     def refuse_tensorflow(*_: Any) -> None:
@@ -98,11 +113,23 @@ def read_generator(path: Path | str) -> Generator:
                 f"{', '.join(keys[:10]) or 'no names at all'}."
             )
         modules = _walk(content["G_ema"])
-        _check_classes(modules, path)
+        architecture = _check_classes(modules, path)
         tensors = _read_tensors(modules, path)
-        options = _find_options(modules, tensors, path)
-        with torch.device("meta"):
-            generator = Generator(**options)
+        if "mapping.embed.weight" in tensors:
+            raise SynthDistillError(
+                f"{path} holds a generator that takes a class as well as z (mapping.embed). "
+                "Expected an unconditional one."
+            )
+        w_dim, z_dim = tensors["mapping.fc0.weight"].shape
+        options = {
+            "z_dim": z_dim,
+            "w_dim": w_dim,
+            "mapping_layers": sum(name.startswith("mapping.fc") for name in modules),
+            "mapping_multiplier": _number(modules["mapping.fc0."].state["bias_gain"]),
+            "conv_clamp": _find_clamp(modules),
+        }
+        find = {"stylegan2": _find_stylegan2, "stylegan3": _find_stylegan3}[architecture]
+        generator = create(architecture, {**options, **find(modules, tensors)})
         load_weights(generator, tensors, path)
     return generator
 
@@ -122,16 +149,18 @@ def _walk(root: PersistentObject) -> dict[str, PersistentObject]:
     return modules
 
 
-def _check_classes(modules: dict[str, PersistentObject], path: Path | str) -> None:
-    others = {module.class_name for module in modules.values()} - CLASSES
+def _check_classes(modules: dict[str, PersistentObject], path: Path | str) -> str:
+    """Give the architecture."""
+    found = {module.class_name for module in modules.values()}
+    architecture = "stylegan3" if "SynthesisInput" in found else "stylegan2"
+    others = found - CLASSES[architecture]
     if modules[""].class_name != "Generator":
         others.add(modules[""].class_name)
     if others:
         names = ", ".join(f"`{quoted(name)}`" for name in sorted(others)[:5])
-        kind = "StyleGAN3" if "SynthesisInput" in others else "another network than StyleGAN2"
         raise SynthDistillError(
-            f"{path} holds {kind}: it has modules of class {names}. Expected {WHAT}, such as "
-            "stylegan2-ffhq-256x256.pkl."
+            f"{path} holds another network than StyleGAN2 or StyleGAN3: it has modules of class "
+            f"{names}. Expected {WHAT}, such as stylegan2-ffhq-256x256.pkl."
         )
     for name, module in modules.items():
         for attribute, known in KNOWN.items():
@@ -139,9 +168,10 @@ def _check_classes(modules: dict[str, PersistentObject], path: Path | str) -> No
             if found not in known:
                 words = f"'{quoted(found)}'" if isinstance(found, str) else type(found).__name__
                 raise SynthDistillError(
-                    f"{path} holds a StyleGAN2 of another kind: the {attribute} of its module "
+                    f"{path} holds a generator of another kind: the {attribute} of its module "
                     f"'{quoted(name)}' is {words}. Expected {' or '.join(known)}."
                 )
+    return architecture
 
 
 def _read_tensors(modules: dict[str, PersistentObject], path: Path | str) -> State:
@@ -166,15 +196,19 @@ def _read_tensors(modules: dict[str, PersistentObject], path: Path | str) -> Sta
     return tensors
 
 
-def _find_options(
-    modules: dict[str, PersistentObject], tensors: State, path: Path | str
-) -> dict[str, Any]:
+def _find_clamp(modules: dict[str, PersistentObject]) -> float | None:
+    clamps = {
+        _number(module.state["conv_clamp"])
+        for module in modules.values()
+        if module.class_name in ("SynthesisLayer", "ToRGBLayer")
+    }
+    if len(clamps) != 1:
+        raise ValueError(f"the layers have different clamps: {clamps}")
+    return clamps.pop()
+
+
+def _find_stylegan2(modules: dict[str, PersistentObject], tensors: State) -> dict[str, Any]:
     """Derive the sizes from names and shapes, and take from attributes what shapes do not tell."""
-    if "mapping.embed.weight" in tensors:
-        raise SynthDistillError(
-            f"{path} holds a generator that takes a class as well as z (mapping.embed). Expected "
-            "an unconditional one."
-        )
     blocks = {
         int(name.removeprefix("synthesis.b").removesuffix(".")): module.state
         for name, module in modules.items()
@@ -182,29 +216,69 @@ def _find_options(
     }
     channels = [tensors[f"synthesis.b{size}.conv1.weight"].shape[0] for size in blocks]
     resolution = max(blocks)
-    w_dim, z_dim = tensors["mapping.fc0.weight"].shape
-    clamps = {
-        number(module.state["conv_clamp"])
-        for module in modules.values()
-        if module.class_name in ("SynthesisLayer", "ToRGBLayer")
-    }
-    if len(clamps) != 1:
-        raise ValueError(f"the layers have different clamps: {clamps}")
     return {
-        "z_dim": z_dim,
-        "w_dim": w_dim,
         "resolution": resolution,
         # any base and maximum that give these channels will do: loading checks that they do
         "channel_base": tensors[f"synthesis.b{resolution}.conv1.weight"].shape[0] * resolution,
         "channel_max": max(channels),
-        "mapping_layers": sum(name.startswith("mapping.fc") for name in modules),
-        "mapping_multiplier": number(modules["mapping.fc0."].state["bias_gain"]),
-        "conv_clamp": clamps.pop(),
         "num_fp16_res": sum(state["use_fp16"] is True for state in blocks.values()),
     }
 
 
-def number(value: Any) -> float | None:
+def _find_stylegan3(modules: dict[str, PersistentObject], tensors: State) -> dict[str, Any]:
+    """As for StyleGAN2; the layers are in the order of their numbers."""
+    layers = {
+        int(name.removeprefix("synthesis.L").split("_")[0]): name
+        for name, module in modules.items()
+        if module.class_name == "SynthesisLayer"
+    }
+    source, turn = modules["synthesis.input."].state, tensors["synthesis.input.transform"][:2, :2]
+    if not torch.allclose(turn @ turn.T, torch.eye(2), atol=1e-3):
+        raise ValueError("its images are scaled, not only turned and shifted (input.transform)")
+    return {
+        "resolution": modules["synthesis."].state["img_resolution"],
+        "output_scale": _number(modules["synthesis."].state["output_scale"]),
+        "input_size": _ints(source["size"])[0],
+        "input_rate": _number(source["sampling_rate"]),
+        "layers": [
+            _describe_layer(layers[number], modules[layers[number]].state, tensors)
+            for number in sorted(layers)
+        ],
+    }
+
+
+def _describe_layer(name: str, state: dict[str, Any], tensors: State) -> dict[str, Any]:
+    """Give the options of :py:class:`.stylegan3.LayerOptions`."""
+    outputs, inputs, kernel, _ = tensors[f"{name}weight"].shape
+    up_filter, down_filter = (
+        tensors.get(f"{name}{filter_name}", torch.empty(1))
+        for filter_name in ("up_filter", "down_filter")
+    )
+    before, after, *others = _ints(state["padding"])
+    if others != [before, after]:
+        raise ValueError(f"the layer {name} treats rows and columns differently")
+    return {
+        "name": name.removeprefix("synthesis.").removesuffix("."),
+        "inputs": inputs,
+        "outputs": outputs,
+        "kernel": kernel,
+        "up": state["up_factor"],
+        "up_taps": len(up_filter),
+        "down": state["down_factor"],
+        "down_taps": len(down_filter),
+        "radial": down_filter.ndim == 2,
+        "before": before,
+        "after": after,
+        "half": state["use_fp16"] is True,
+    }
+
+
+def _ints(value: Any) -> list[int]:
+    """Give the numbers of a list or an array."""
+    return [int(number) for number in (value.value if isinstance(value, NumpyArray) else value)]
+
+
+def _number(value: Any) -> float | None:
     """Give a finite number, or None for None."""
     if value is None:
         return None

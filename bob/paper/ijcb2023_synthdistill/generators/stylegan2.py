@@ -391,6 +391,12 @@ class Generator(nn.Module):
         self.num_ws = self.synthesis.num_ws
         self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_multiplier)
 
+    def describe(self) -> str:
+        """Say what the layers are."""
+        blocks, half = self.synthesis.blocks(), self.synthesis.num_fp16_res
+        channels = " ".join(str(block.conv1.weight.shape[0]) for block in blocks)
+        return f"StyleGAN2, channels {channels} from 4x4 on, float16 on CUDA in {half} resolutions"
+
     def set_precision(self, dtype: torch.dtype) -> None:
         """Let the whole synthesis compute in this precision, on every device."""
         self.synthesis.precision = dtype

@@ -55,15 +55,12 @@ def convert(source: Path, target: Path, force: bool) -> None:
     generator = load_generator(source)
     save_generator(target, generator)
     options = generator.options
-    channels = [block.conv1.weight.shape[0] for block in generator.synthesis.blocks()]
     click.echo(
         f"converted {source} to {target}:\n"
-        f"  StyleGAN2, {generator.resolution}x{generator.resolution} pixels\n"
+        f"  {generator.describe()}\n"
+        f"  {generator.resolution}x{generator.resolution} pixels, clamp "
+        f"{options['conv_clamp'] or 'none'}\n"
         f"  parameters {count_parameters(generator):,}\n"
         f"  z {generator.z_dim}, w {generator.w_dim}, {generator.num_ws} ws, mapping of "
-        f"{options['mapping_layers']} layers\n"
-        f"  channels {' '.join(map(str, channels))} (4x4 to {generator.resolution}x"
-        f"{generator.resolution})\n"
-        f"  clamp {options['conv_clamp'] or 'none'}, float16 on CUDA in the highest "
-        f"{options['num_fp16_res']} resolutions"
+        f"{options['mapping_layers']} layers"
     )

@@ -1,0 +1,122 @@
+"""StyleGAN3: the published images, our own files, and files that do not fit."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy
+import pytest
+import safetensors.torch
+import torch
+
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
+from bob.paper.ijcb2023_synthdistill.generators import load_generator, save_generator
+from bob.paper.ijcb2023_synthdistill.generators.inference import for_inference
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(params=["t", "r"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def micro(kind):
+    return load_generator(DATA / f"stylegan3-{kind}-micro.pkl")
+
+
+@pytest.fixture
+def reference(kind):
+    with numpy.load(DATA / f"stylegan3-{kind}-micro.ref.npz") as arrays:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize(("name", "psi"), [("psi1", 1.0), ("psi07", 0.7)])
+def test_every_image_is_the_published_network_s(micro, reference, name, psi):
+    ws = micro.mapping(reference["z"], psi)
+    torch.testing.assert_close(ws, reference[f"w_{name}"], rtol=1e-5, atol=1e-5)
+    expected = reference[f"img_{name}"]
+    for noise_mode in ("random", "none"):
+        found = micro.synthesis(reference[f"w_{name}"], noise_mode)
+        assert found.shape == expected.shape
+        assert (found - expected).abs().max() <= 1e-4 * expected.std()
+
+
+def test_it_has_the_interface_and_is_frozen(micro):
+    assert (micro.z_dim, micro.w_dim, micro.num_ws, micro.resolution) == (24, 40, 8, 32)
+    assert not any(parameter.requires_grad for parameter in micro.parameters())
+    # there is no faster form of it
+    assert for_inference(micro) is micro
+    with pytest.raises(ValueError, match="noise_mode"):
+        micro.synthesis(torch.zeros(1, 8, 40), "some")
+
+
+def test_the_learned_movement_is_that_of_the_buffer(micro, reference):
+    """A rotation and a shift that w asks for do what the same ones in ``transform`` do."""
+    waves, w = micro.synthesis.input, reference["w_psi1"][:, 0]
+    cosine, sine = math.cos(0.3), math.sin(0.3)
+    waves.transform.copy_(
+        torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    )
+    turned = waves(w)
+    waves.transform.copy_(torch.tensor([[1.0, 0.0, -0.2], [0.0, 1.0, 0.1], [0.0, 0.0, 1.0]]))
+    shifted = waves(w)
+    waves.transform.copy_(torch.eye(3))
+    # only relative to the length of the first two
+    for length in (1.0, 5.0):
+        waves.affine.bias.copy_(torch.tensor([cosine, sine, 0.0, 0.0]) * length)
+        torch.testing.assert_close(waves(w), turned, rtol=1e-4, atol=1e-4)
+        waves.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.2, -0.1]) * length)
+        torch.testing.assert_close(waves(w), shifted, rtol=1e-4, atol=1e-4)
+    assert (turned - shifted).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.1), ("float16", 0.01)])
+def test_half_precision_is_near(micro, reference, dtype, tolerance):
+    micro.set_precision(getattr(torch, dtype))
+    expected = reference["img_psi1"]
+    found = micro.synthesis(reference["w_psi1"])
+    assert found.dtype == torch.float32
+    assert 1e-5 < (found - expected).std() / expected.std() < tolerance
+
+
+def test_it_comes_back_from_safetensors(micro, reference, tmp_path):
+    path = tmp_path / "micro.safetensors"
+    save_generator(path, micro)
+    found = load_generator(path)
+    assert found.options == micro.options
+    assert torch.equal(found(reference["z"]), micro(reference["z"]))
+
+
+def change_layer(**changes):
+    return lambda options: options["layers"][1].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (change_layer(before=0), "RuntimeError|it would give images"),
+        (change_layer(up=1.5), "the sizes of the layer"),
+        (change_layer(up=10**6), "the sizes of the layer"),
+        (change_layer(more=1), "unexpected keyword"),
+        (change_layer(outputs=17), "RuntimeError|another shape"),
+        (change_layer(name="forward"), "KeyError"),
+        (change_layer(name="L2_44_16"), "too many: synthesis.L1|would give images"),
+        (lambda options: options.update(resolution=16), r"images of \[1, 3, 32, 32\]"),
+        (lambda options: options.update(input_rate=float("inf")), "its input_rate is inf"),
+        (lambda options: options.update(layers=[]), "truncated or damaged"),
+        (lambda options: options.update(layers=5), "truncated or damaged"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(micro, tmp_path, change, match):
+    path = tmp_path / "micro.safetensors"
+    save_generator(path, micro)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    options = json.loads(metadata["options"])
+    change(options)
+    metadata["options"] = json.dumps(options)
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
+    with pytest.raises(SynthDistillError, match=match):
+        load_generator(path)
