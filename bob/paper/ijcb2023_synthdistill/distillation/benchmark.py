@@ -27,6 +27,7 @@ from ..files import SynthDistillError
 from .networks import assemble, create_fabric, create_student
 from .options import Options
 from .random_numbers import RandomNumbers
+from .step import StepResult
 
 PHASES = ("mapping", "synthesis", "crop", "teacher", "student forward", "backward", "optimizer")
 """The phases in the order of an iteration; its second step repeats all but the first."""
@@ -174,16 +175,20 @@ class Timer:
         self.method.student.train()
         self.iterations = 0
 
-    def go(self) -> dict[str, Any]:
-        """Do an iteration; give its ``ms``, ``phases`` (ms), ``losses`` and ``peak_memory_mib``."""
+    def iterate(self) -> tuple[StepResult, StepResult]:
+        """Do an iteration, as the training does."""
         seed, batch = self.options.seed, self.options.batch_size
         numbers = RandomNumbers(seed, "benchmark", self.iterations, batch, self.device)
-        _synchronise(self.device)
-        started = time.perf_counter()
-        results = self.method.iteration(numbers, range(batch))
-        _synchronise(self.device)
-        milliseconds = 1e3 * (time.perf_counter() - started)
         self.iterations += 1
+        return self.method.iteration(numbers, range(batch))
+
+    def go(self) -> dict[str, Any]:
+        """Do an iteration; give its ``ms``, ``phases`` (ms), ``losses`` and ``peak_memory_mib``."""
+        synchronise(self.device)
+        started = time.perf_counter()
+        results = self.iterate()
+        synchronise(self.device)
+        milliseconds = 1e3 * (time.perf_counter() - started)
         return {
             "ms": milliseconds,
             "phases": self.marks.read(),
@@ -368,16 +373,17 @@ def _best_rate(operations: Iterable[tuple[Callable[[], Any], int]], device: torc
             continue
         times: list[float] = []
         while len(times) < 6 and sum(times) < PATIENCE:
-            _synchronise(device)
+            synchronise(device)
             started = time.perf_counter()
             action()
-            _synchronise(device)
+            synchronise(device)
             times.append(time.perf_counter() - started)
         best = max(best, amount / min(times))
     return best
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 

@@ -1,0 +1,306 @@
+"""Measure the training on a device: one JSON file and one page of Markdown for PERFORMANCE.md.
+
+``python experiments/measure_gpu.py --output FOLDER`` takes at most nine minutes on one GPU, with
+random weights of the published size. It runs from the source tree, without Bob: it needs torch,
+timm, safetensors, click and lightning-fabric. ``--device cpu --batches 2 --images 256`` tries it.
+"""
+
+import dataclasses
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bob.paper.ijcb2023_synthdistill import faces, machine  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.distillation.benchmark import (  # noqa: E402
+    PHASES,
+    Timer,
+    synchronise,
+)
+from bob.paper.ijcb2023_synthdistill.distillation.options import Options  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.files import atomic_write, write_record  # noqa: E402
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"plain": True},
+    "float32": {"precision": "32"},
+    "float16": {"precision": "16"},
+    "bfloat16": {"precision": "bf16"},
+    "bfloat16 compiled": {"precision": "bf16", "compile": True},
+    "bfloat16 graph": {"precision": "bf16", "graph": True},
+}
+"""Columns of the grid. One whose option the training does not have is left out."""
+
+PROFILED = ("plain", "float32", "float16", "bfloat16")
+KERNELS = 12
+SHORTEST = 20.0
+"""Seconds that must be left for another job to be begun."""
+
+
+def measure(settings: dict[str, Any], iterations: int, profiled: bool) -> dict[str, Any]:
+    """Time iterations of one variant, one by one and without waiting in between."""
+    timer = Timer(settings)
+    timer.go()
+    alone = [timer.go() for _ in range(iterations)]
+    started = time.perf_counter()
+    for _ in range(iterations):
+        timer.iterate()
+    synchronise(timer.device)
+    seconds = (time.perf_counter() - started) / iterations
+    timer.marks.read()
+    phases = {p: statistics.median(r["phases"].get(p, 0.0) for r in alone) for p in PHASES}
+    found = {
+        "ms": 1e3 * seconds,
+        "ms_alone": statistics.median(result["ms"] for result in alone),
+        "images_per_second": 2 * settings["batch_size"] / seconds,
+        "peak_memory_mib": alone[-1]["peak_memory_mib"],
+        "phases_ms": phases,
+    }
+    return found | (profile(timer) | timer.roofline() if profiled else {})
+
+
+def profile(timer: Timer, iterations: int = 3) -> dict[str, Any]:
+    """Profile some iterations: kernels, launches of one, and how much of the time nothing ran."""
+    cuda = timer.device.type == "cuda"
+    kind, cost = DeviceType.CPU, "self_cpu_time_total"
+    if cuda:
+        kind, cost = DeviceType.CUDA, "self_device_time_total"
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(iterations):
+            timer.iterate()
+        synchronise(timer.device)
+    timer.marks.read()
+    kernels = [
+        (event.key, event.count / iterations, getattr(event, cost) / 1e3 / iterations)
+        for event in profiler.key_averages()
+        # the marks are on the device's time line, too
+        if event.device_type == kind and event.key not in PHASES
+    ]
+    found = {
+        "kernels": sorted(kernels, key=lambda kernel: -kernel[2])[:KERNELS],
+        "launches": sum(calls for _, calls, _ in kernels),
+    }
+    if cuda:
+        events = [e for e in profiler.events() if e.device_type == kind and e.name not in PHASES]
+        spans = sorted((event.time_range.start, event.time_range.end) for event in events)
+        busy, until = 0.0, spans[0][0]
+        for start, end in spans:
+            busy += max(end - max(start, until), 0)
+            until = max(until, end)
+        found["idle_percent"] = 100 * (1 - busy / (until - spans[0][0]))
+    return found
+
+
+def time_nvidia(path: str, batch: int, device: str) -> dict[str, Any]:
+    """Time NVIDIA's own synthesis, from a checkout of its repository, with its own operators."""
+    sys.path.insert(0, path)
+    from training.networks_stylegan2 import Generator
+
+    sizes = {"channel_base": 16384, "channel_max": 512, "num_fp16_res": 4, "conv_clamp": 256}
+    generator = Generator(512, 0, 512, 256, 3, **sizes).eval().requires_grad_(False).to(device)
+    ws = generator.mapping(torch.randn(batch, 512, device=device), None)
+    times = []
+    for _ in range(6):
+        synchronise(torch.device(device))
+        started = time.perf_counter()
+        generator.synthesis(ws)
+        synchronise(torch.device(device))
+        times.append(1e3 * (time.perf_counter() - started))
+    # the first compiles the operators
+    return {"synthesis_ms": statistics.median(times[1:])}
+
+
+def evaluate(settings: dict[str, Any], images: int) -> dict[str, Any]:
+    """Time the embedding of aligned images as benchmarks do it: f(image) + f(mirrored image)."""
+    timer = Timer(settings)
+    student = timer.method.student.module.eval()
+    batch = torch.randint(0, 256, (128, 3, faces.FACE_SIZE, faces.FACE_SIZE), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def embed() -> None:
+        x = faces.for_student(faces.from_uint8(batch.to(timer.device)))
+        (student(x) + student(x.flip(-1))).cpu()
+
+    embed()
+    started, batches = time.perf_counter(), -(-images // len(batch))
+    for _ in range(batches):
+        embed()
+    seconds = time.perf_counter() - started
+    return {"images": batches * len(batch), "images_per_second": batches * len(batch) / seconds}
+
+
+def run_tests(device: str, seconds: float) -> dict[str, Any]:
+    """Run the tests that need a GPU, but the slow ones; give pytest's last line."""
+    folders = [f"tests/{name}" for name in ("generators", "recognition", "distillation")]
+    marker = "gpu and not slow" if device == "cuda" else "not slow"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", marker, *folders]
+    done = subprocess.run(  # noqa: S603
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds
+    )
+    return {"summary": (done.stdout or done.stderr).strip().splitlines()[-1]}
+
+
+def call(pipe: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Call a function in a job's process; its mistakes do not end the other jobs."""
+    try:
+        pipe.send(function(*arguments))
+    except Exception as error:
+        pipe.send({"not_measured": f"{type(error).__name__}: {error}".splitlines()[0]})
+
+
+class Jobs:
+    """Does one thing after the other, each in a process of its own, until the time is over."""
+
+    def __init__(self, minutes: float) -> None:
+        self.end = time.monotonic() + 60 * minutes
+
+    def do(self, name: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+        """Give what a function gives, or ``not_measured``: why there is nothing."""
+        left = self.end - time.monotonic()
+        click.echo(f"{name} ({left:.0f} s left)", err=True)
+        if left < SHORTEST:
+            return {"not_measured": "no time was left"}
+        context = multiprocessing.get_context("spawn")
+        pipe, other = context.Pipe()
+        process = context.Process(target=call, args=(other, function, arguments))
+        process.start()
+        other.close()
+        try:
+            answer = pipe.recv() if pipe.poll(left) else {"not_measured": "it took too long"}
+        except EOFError:
+            process.join()
+            answer = {"not_measured": f"it ended with {process.exitcode}"}
+        process.kill()
+        process.join()
+        click.echo(f"  {answer['not_measured']}" if "not_measured" in answer else "", err=True)
+        return answer
+
+
+def make_page(found: dict[str, Any]) -> str:
+    """Write the tables; what was not measured is an empty cell."""
+    grid, batch = found["grid"], str(found["batches"][0])
+    best, plain, share, published = grid["bfloat16"][batch], grid["plain"][batch], None, None
+    if "work" in best:
+        flops = sum(amount["flops"] for amount in best["work"].values())
+        share = 1e5 * flops / best["ms"] / best["ceilings"]["bfloat16"]
+    if "ms" in best and "ms" in plain:
+        synthesis = plain["phases_ms"]["synthesis"]
+        others = plain["ms_alone"] - synthesis
+        own = 2 * found["nvidia"].get("synthesis_ms", synthesis / 2)
+        published = (others + own) / best["ms"]
+    goals = [
+        ("times the published step (NVIDIA's synthesis, else plain)", "5", published),
+        ("images/s, fresh and re-sampled", "5,000", best.get("images_per_second")),
+        ("% of the measured bfloat16 rate", "35", share),
+        ("% of the profiled time in which nothing runs", "under 1", best.get("idle_percent")),
+        ("peak memory, MiB", "under 8,192", best.get("peak_memory_mib")),
+        ("launches an iteration", "", best.get("launches")),
+        ("evaluation, images/s", "", found["evaluation"].get("images_per_second")),
+    ]
+    rates = [
+        [size, *(column[str(size)].get("images_per_second") for column in grid.values())]
+        for size in found["batches"]
+    ]
+    profiled = {name: grid[name][batch] for name in PROFILED if "work" in grid[name][batch]}
+    phases = [
+        [
+            phase,
+            *(c[key][phase] for c in profiled.values() for key in ("phases_ms", "floor_phases_ms")),
+        ]
+        for phase in PHASES
+    ]
+    heads = [head for name in profiled for head in (name, "roofline")]
+    text = (
+        f"### {found['device']}\n\ntorch {found['torch']}, {found['machine']['platform']}, "
+        f"revision {found['revision']}; random weights, student {found['student']}. Tests: "
+        f"{found['tests'].get('summary', 'not run')}. By `experiments/measure_gpu.py`.\n"
+    )
+    text += table([f"bfloat16, batch {batch}", "at least", "measured"], goals)
+    text += table(["images/s, batch", *grid], rates)
+    text += table([f"ms, batch {batch}", *heads], phases)
+    for name, column in profiled.items():
+        text += table([f"{name}: kernel", "calls", "ms"], column["kernels"])
+    return text
+
+
+def table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Lay rows out as a table of Markdown."""
+    lines = ["", *(f"| {' | '.join(map(cell, row))} |" for row in (head, *rows)), ""]
+    lines.insert(2, "|---" * len(head) + "|")
+    return "\n".join(lines)
+
+
+def cell(value: Any) -> str:
+    """Write a number or a name."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "" if value is None else str(value)[:90].replace("|", "/")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--device", default="cuda", show_default=True)
+@click.option("--batches", default="128,32,64,256,512", help="The first is profiled.")
+@click.option("--iterations", default=10, show_default=True, help="Timed, of each.")
+@click.option("--minutes", default=9.0, show_default=True, help="In all.")
+@click.option("--student", default="tinyfar-a", show_default=True)
+@click.option("--generator", help="A file.  [default: random, of the published size]")
+@click.option("--teacher", help="A file.  [default: random, of the published size]")
+@click.option("--nvidia", help="A checkout of NVIDIA's stylegan3 repository, to be timed as well.")
+@click.option("--images", default=20_000, show_default=True, help="Of the evaluation.")
+@click.option("--tests/--no-tests", default=True, show_default=True)
+def main(
+    output: Path,
+    batches: str,
+    iterations: int,
+    minutes: float,
+    nvidia: str | None,
+    images: int,
+    tests: bool,
+    **base: Any,
+) -> None:
+    """Measure the training on one device, and write measured.json and measured.md."""
+    jobs = Jobs(minutes)
+    sizes, device = [int(batch) for batch in batches.split(",")], base["device"]
+    options = {field.name for field in dataclasses.fields(Options)}
+    variants = {name: changes for name, changes in VARIANTS.items() if changes.keys() <= options}
+    grid: dict[str, dict[str, Any]] = {name: {} for name in variants}
+    base["plain"] = False
+    found: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else machine.processor(),
+        "torch": torch.__version__,
+        "machine": machine.describe_machine(),
+        "revision": machine.source_revision(),
+        "student": base["student"],
+        "batches": sizes,
+        "evaluation": jobs.do("evaluation", evaluate, {**base, "batch_size": 2}, images),
+        "nvidia": jobs.do("NVIDIA's", time_nvidia, nvidia, sizes[0], device) if nvidia else {},
+        "tests": jobs.do("tests", run_tests, device, 90) if tests else {},
+        "grid": grid,
+    }
+    for batch in sizes:
+        for name, changes in variants.items():
+            settings = {**base, **changes, "batch_size": batch}
+            profiled = batch == sizes[0] and name in PROFILED
+            column = jobs.do(f"{name}, batch {batch}", measure, settings, iterations, profiled)
+            grid[name][str(batch)] = column
+    write_record(output / "measured.json", found)
+    with atomic_write(output / "measured.md") as temporary:
+        temporary.write_text(make_page(found), encoding="utf-8")
+    click.echo(f"wrote {output / 'measured.md'}")
+
+
+if __name__ == "__main__":
+    main()

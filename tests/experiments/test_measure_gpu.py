@@ -1,0 +1,49 @@
+"""The measurement of a device, on the CPU with networks of a few channels."""
+
+import json
+import subprocess
+import sys
+
+import measure_gpu
+import pytest
+from click.testing import CliRunner
+
+ABSENT = ("bob.bio", "bob.pipelines", "bob.measure", "bob.io", "clapper", "dask", "distributed")
+ABSENT += ("sklearn", "scipy", "pandas", "matplotlib", "pooch", "tensorboard", "h5py")
+
+
+def test_it_imports_without_bob_and_all_that_comes_with_it():
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({ABSENT}))
+sys.path.insert(0, {str(measure_gpu.ROOT / "experiments")!r})
+import measure_gpu
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_page_is_written_and_what_fails_is_an_empty_cell(
+    monkeypatch, tmp_path, micro_generator, small_teacher
+):
+    variants = {name: measure_gpu.VARIANTS[name] for name in ("plain", "bfloat16")}
+    variants |= {"other": {"precision": "none"}, "later": {"no such option": True}}
+    monkeypatch.setattr(measure_gpu, "VARIANTS", variants)
+    monkeypatch.setattr(measure_gpu, "PROFILED", ("bfloat16",))
+    arguments = ["--output", tmp_path, "--device", "cpu", "--batches", "2,4", "--no-tests"]
+    arguments += ["--student", "test_efficientnet", "--iterations", 1, "--images", 128]
+    arguments += ["--generator", micro_generator, "--teacher", small_teacher]
+    result = CliRunner().invoke(measure_gpu.main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "measured.json").read_text())
+    assert list(found["grid"]) == ["plain", "bfloat16", "other"]
+    assert found["grid"]["plain"]["4"]["images_per_second"] > 0
+    assert "precision" in found["grid"]["other"]["2"]["not_measured"]
+    assert found["grid"]["bfloat16"]["2"]["launches"] > 100
+    assert found["evaluation"]["images"] == 128
+    page = (tmp_path / "measured.md").read_text()
+    assert "| teacher | " in page
+    assert "| bfloat16: kernel | calls | ms |" in page
+    row = next(line for line in page.splitlines() if line.startswith("| 4 | "))
+    assert row.endswith(" |  |")
