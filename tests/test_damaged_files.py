@@ -17,7 +17,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from bob.paper.ijcb2023_synthdistill.benchmarks import bins, images, pair_lists
+from bob.paper.ijcb2023_synthdistill.benchmarks import agedb, bins, images, pair_lists
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import load_checkpoint, save_checkpoint
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator, save_generator
@@ -113,7 +113,7 @@ def agedb_list(path):
         names[:] = [["a", "b"], ["c", "d"]]
         splits[0, fold] = {"pairs": names, "labels": numpy.array([[1.0, -1.0]])}
     scipy.io.savemat(path, {"splits": splits}, appendmat=False)
-    return lambda damaged: pair_lists.read_agedb(damaged, 20)
+    return lambda damaged: agedb.read_agedb(damaged, 20)
 
 
 def lfw_list(path):

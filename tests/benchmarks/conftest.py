@@ -6,8 +6,6 @@ import numpy
 import pytest
 from PIL import Image
 
-from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-
 
 def encode(seed, size=112, kind="PNG"):
     """Encode a random image."""
@@ -52,20 +50,3 @@ def lfw_folder(tmp_path, encode_image):
         lines += [f"{name}\t1\t2", f"{name}\t2\t{other if person < 10 else 'Bob_2'}\t2"]
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="session")
-def refusal():
-    """Give a function that calls another one: its words if it refuses, nothing if it succeeds.
-
-    Any other exception is a failure of the test.
-    """
-
-    def call(function):
-        try:
-            function()
-        except SynthDistillError as error:
-            return error.message
-        return ""
-
-    return call

@@ -6,8 +6,6 @@ import zlib
 
 import numpy
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import (
@@ -148,19 +146,3 @@ def test_other_formats_are_not_tried():
     Image.new("RGB", (112, 112)).save(stream, "TIFF")
     with pytest.raises(ValueError, match="no readable image"):
         decode(stream.getvalue(), aligned=True)
-
-
-VALID = {kind: encoded(kind=kind)[0] for kind in ("PNG", "JPEG", "BMP", "WEBP")}
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.sampled_from(sorted(VALID)), st.data())
-def test_damaged(refusal, kind, data):
-    content = bytearray(VALID[kind])
-    for _ in range(data.draw(st.integers(1, 5))):
-        content[data.draw(st.integers(0, min(200, len(content) - 1)))] = data.draw(
-            st.integers(0, 255)
-        )
-    content = bytes(content[: data.draw(st.integers(0, len(content)))])
-    source = ImageSource("damaged.jpg", content=content)
-    assert "damaged.jpg" in (refusal(lambda: load_image(source)) or "damaged.jpg")

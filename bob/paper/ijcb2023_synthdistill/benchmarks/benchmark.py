@@ -8,7 +8,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from ..files import SynthDistillError, nearest
-from .pair_lists import ListedPair, read_agedb, read_cfp, read_cross_lfw, read_csv, read_lfw
+from .agedb import read_agedb
+from .own_pairs import read_own
+from .pair_lists import ListedPair, read_cfp, read_cross_lfw, read_lfw
 
 ENTRY_POINTS = "synthdistill.benchmark"
 """The group of entry points by which packages register benchmarks: a name, and a `Benchmark`."""
@@ -115,4 +117,4 @@ def own_benchmark(path: Path, name: str | None = None, title: str | None = None)
             f"the name {name[:100]!a} is that of a benchmark, or has other characters than "
             "letters, digits, `.`, `_` and `-`: choose another one for pairs of your own."
         )
-    return Benchmark(name, title or name, 0, str(path), read_csv, bin_name="", key="")
+    return Benchmark(name, title or name, 0, str(path), read_own, bin_name="", key="")

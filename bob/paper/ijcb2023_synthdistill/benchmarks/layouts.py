@@ -5,10 +5,8 @@ photographs with the official pair list and eye positions (:py:data:`EYES_FILE`)
 """
 
 import dataclasses
-import functools
 import itertools
 import logging
-import math
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -18,35 +16,14 @@ from pathlib import Path
 from ..files import SynthDistillError
 from .benchmark import Benchmark
 from .bins import read_bin
-from .images import ALIGNED_EYES, ALIGNED_SIZE, DRAWN_MARK, ImageSource, is_drawn, read_size
-from .pair_lists import (
-    IMAGE_SUFFIXES,
-    Pairs,
-    check_numbers,
-    image_name,
-    read_table,
-    with_folds,
-    without_ending,
-)
+from .eyes import EYES_COLUMNS, EYES_FILE, Eyes, read_eyes
+from .images import ALIGNED_SIZE, DRAWN_MARK, ImageSource, is_drawn, read_size
+from .own_pairs import with_folds
+from .pair_lists import IMAGE_SUFFIXES, Pairs, check_numbers, first, without_ending
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
-_composed = functools.partial(unicodedata.normalize, "NFC")
-
-EYES_FILE = "eye_positions.csv"
-"""The file that makes a folder one of unaligned images. Columns: ``path`` as in the pair list (the
-ending may be left out), ``reye_y``, ``reye_x`` (the person's right eye, so the one that is left in
-the image), ``leye_y``, ``leye_x``; pixels from the upper left corner of the picture as viewers show
-it, turned as its EXIF orientation says."""
-
-MIN_EYE_DISTANCE = 3
-"""Pixels between two eyes: where they are nearer, there is no face to be recognised."""
-
-EYES_COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
-
-Eyes = dict[str, tuple[float, float]]
-"""Eye positions in Bob's words: ``reye`` and ``leye``, each (y, x)."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +109,7 @@ def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path, complet
         _check_aligned(benchmark, sources[0])
         eyes, kind = [], "aligned images"
     else:
-        eyes = _read_eyes(eyes_path, pairs.images, complete)
+        eyes = read_eyes(eyes_path, pairs.images, complete)
         kind = "unaligned images with eye positions"
     return Opened(
         pairs,
@@ -171,7 +148,7 @@ def _find_images(
     if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{len(missing):,} of {len(names):,} images of {benchmark.title} are missing in "
-            f"{folder}: {_first(missing)} (as {'/'.join(IMAGE_SUFFIXES)}). Unpack or copy them "
+            f"{folder}: {first(missing)} (as {'/'.join(IMAGE_SUFFIXES)}). Unpack or copy them "
             "again, with all folders."
         )
     return folder, [file or f"{folder}/{name}" for name, file in zip(names, files, strict=True)]
@@ -207,10 +184,6 @@ def _find_image(folder: Path, name: str) -> str | None:
     return None
 
 
-def _first(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-
-
 def _check_aligned(benchmark: Benchmark, source: ImageSource) -> None:
     """Tell at the start that images are photographs, not at the first of them."""
     try:
@@ -224,63 +197,3 @@ def _check_aligned(benchmark: Benchmark, source: ImageSource) -> None:
             f"put the eye positions of all images beside the list, in `{EYES_FILE}` with the "
             f"columns {', '.join(EYES_COLUMNS)}."
         )
-
-
-def _read_eyes(path: Path, names: tuple[str, ...], complete: bool) -> list[Eyes]:
-    """Read the eye positions of all images."""
-    positions: dict[str, Eyes] = {}
-    for row, where in read_table(path, EYES_COLUMNS):
-        try:
-            numbers = [float(row[column]) for column in EYES_COLUMNS[1:]]
-            if not all(abs(number) < 1e6 for number in numbers):
-                raise ValueError("a position is not finite")
-        except ValueError as error:
-            raise SynthDistillError(
-                f"{where}: a path and four numbers were expected: {error}."
-            ) from error
-        reye, leye = (numbers[0], numbers[1]), (numbers[2], numbers[3])
-        name = _composed(image_name(row["path"], where))
-        positions[name] = {"reye": reye, "leye": leye}
-        positions.setdefault(without_ending(name), positions[name])
-    keys = [_composed(name) for name in names]
-    keys = [key if key in positions else without_ending(key) for key in keys]
-    missing = [name for name, key in zip(names, keys, strict=True) if key not in positions]
-    if missing and (complete or len(missing) == len(names)):
-        raise SynthDistillError(
-            f"{path} lacks the eye positions of {len(missing):,} of {len(names):,} images: "
-            f"{_first(missing)}."
-        )
-    nowhere = (math.nan, math.nan)
-    eyes = [positions.get(key, {"reye": nowhere, "leye": nowhere}) for key in keys]
-    exchanged = sum(eye["reye"][1] > eye["leye"][1] for eye in eyes)
-    if exchanged > len(eyes) // 2:
-        raise SynthDistillError(
-            f"{path} has the eyes exchanged in {exchanged:,} of {len(eyes):,} images: `reye` is "
-            "the person's right eye, which is left in the image."
-        )
-    return eyes
-
-
-def check_eyes(source: ImageSource, eyes: Eyes, height: int, width: int) -> None:
-    """Refuse eyes that lie outside of their image, or are too near to be those of a face."""
-    if not all(0 <= y <= height and 0 <= x <= width for y, x in eyes.values()):
-        raise SynthDistillError(
-            f"{source}: its eyes (y, x) are at {eyes['reye']} and {eyes['leye']}, outside of its "
-            f"{width}x{height} pixels."
-        )
-    if math.dist(eyes["reye"], eyes["leye"]) < MIN_EYE_DISTANCE:
-        raise SynthDistillError(
-            f"{source}: its eyes (y, x) are at {eyes['reye']} and {eyes['leye']}, less than "
-            f"{MIN_EYE_DISTANCE} pixels from each other."
-        )
-
-
-def are_elsewhere(eyes: list[Eyes]) -> bool:
-    """Tell whether most eyes lie where no aligned face has them."""
-    return (
-        sum(
-            any(math.dist(eye[side], place) > 10 for side, place in ALIGNED_EYES.items())
-            for eye in eyes
-        )
-        > len(eyes) // 2
-    )

@@ -1,21 +1,15 @@
-"""Pairs of images with label and fold, and the lists in which the five benchmarks give them.
+"""Pairs of images with label and fold, and the lists in which benchmarks give them.
 
 Each reader takes the list's path and the number of pairs that the benchmark has, and gives the
 pairs in file order. The forms and folds are those of the official releases.
 """
 
 import csv
-import itertools
-import json
-import os
 import re
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy
 
@@ -89,8 +83,8 @@ def without_ending(name: str) -> str:
     return stem if dot + ending.lower() in IMAGE_SUFFIXES else name
 
 
-def image_name(path: str, where: str) -> str:
-    """Make the name of an image of the path that a list gives: relative, with its ending if any.
+def image_name(path: str, where: str, *, ending: bool = False) -> str:
+    """Make the name of an image of the path that a list gives: relative, without its ending.
 
     Names become paths below the images' folder and below Bob's folder of features: a path that
     leads outside of them, and one that no file can have, is refused. ``where`` is its file and
@@ -111,7 +105,12 @@ def image_name(path: str, where: str) -> str:
             f"{where}: {path[:100]!a} cannot be an image of this benchmark: a relative path "
             "below its folder was expected."
         )
-    return name
+    return name if ending else without_ending(name)
+
+
+def first(names: Sequence[str], count: int = 3) -> str:
+    """Name the first of many."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -169,14 +168,12 @@ def read_lfw(path: Path, pairs: int) -> list[ListedPair]:
         for line, where in read_lines(path)
     )
     half = pairs // (2 * FOLDS)
-    next(
-        _matches(
-            lines,
-            rf"{FOLDS}\t{half}",
-            f"the header `{FOLDS} {half}` (folds, genuine pairs of each) of the official list",
-        ),
-        None,
-    )
+    header, where = next(lines, ("", f"{path}, line 1"))
+    if header.split("\t") != [str(FOLDS), str(half)]:
+        raise SynthDistillError(
+            f"{where}: the header `{FOLDS} {half}` (folds, genuine pairs of each) of the official "
+            f"list was expected, not {header[:40]!a}."
+        )
     pattern = r"([^\t]+)\t(\d{1,9})\t(?:([^\t]+)\t)?(\d{1,9})"
     listed = []
     for position, ((name, number, other, other_number), where) in enumerate(
@@ -197,7 +194,7 @@ def read_cross_lfw(path: Path, pairs: int) -> list[ListedPair]:
     k-th tenth of the genuine pairs and the k-th tenth of the impostor pairs.
     """
     entries = [
-        (without_ending(image_name(image, where)), int(label) > 0, where)
+        (image_name(image, where), int(label) > 0, where)
         for (image, label), where in _matches(
             read_lines(path), r"(.*[^\s,])[\s,]+(-?\d{1,9})", "`image label`"
         )
@@ -252,153 +249,10 @@ def read_cfp(path: Path, pairs: int) -> list[ListedPair]:
 
 def _read_images(path: Path) -> dict[int, str]:
     """Read ``Pair_list_F.txt`` or ``Pair_list_P.txt``: number to ``001/frontal/01``."""
-    return {
+    images = {}
+    form = "`number path`"
+    for (number, file), where in _matches(read_lines(path), r"(\d{1,9})\s+(.+)", form):
         # the official paths start at the list: ../Data/Images/001/frontal/01.jpg
-        int(number): without_ending(
-            image_name("/".join(file.replace("\\", "/").split("/")[-3:]), where)
-        )
-        for (number, file), where in _matches(
-            read_lines(path), r"(\d{1,9})\s+(.+)", "`number path`"
-        )
-    }
-
-
-GENUINE = {
-    **dict.fromkeys(("1", "true", "yes", "genuine", "same"), True),
-    **dict.fromkeys(("0", "-1", "false", "no", "impostor", "different"), False),
-}
-"""What the column ``genuine`` of a list of one's own may say, and what it means."""
-
-
-def read_csv(path: Path, pairs: int = 0) -> list[ListedPair]:  # noqa: ARG001 - any number
-    """Read a list of one's own: CSV, columns ``left``, ``right``, ``genuine``, perhaps ``fold``.
-
-    Images keep their ending where the list says it. A list without folds gives fold -1.
-    """
-    listed = []
-    for row, where in read_table(path, ("left", "right", "genuine")):
-        label, fold = row["genuine"].strip().lower(), row.get("fold", "-1").strip()
-        if label not in GENUINE:
-            raise SynthDistillError(
-                f"{where}: `genuine` is {row['genuine'][:40]!a}: 1 or 0 was expected (or "
-                f"{', '.join(word for word in GENUINE if word.isalpha())})."
-            )
-        if not re.fullmatch(r"\d{1,9}" if "fold" in row else "-1", fold):
-            raise SynthDistillError(f"{where}: `fold` is {fold[:40]!a}: a number was expected.")
-        left, right = (image_name(row[side], where) for side in ("left", "right"))
-        listed.append(ListedPair(left, right, GENUINE[label], int(fold)))
-    return listed
-
-
-def with_folds(listed: Sequence[ListedPair], path: Path) -> tuple[list[ListedPair], str]:
-    """Put pairs without folds into some; say in words how many pairs and folds there are.
-
-    Fold k takes the k-th part of the genuine pairs and the k-th part of the impostor pairs. There
-    are ten folds, or as many as pairs of the rarer kind, but at least two.
-    """
-    numbers = Counter(pair.genuine for pair in listed)
-    made = any(pair.fold < 0 for pair in listed)
-    if made:
-        folds = max(2, min(FOLDS, *numbers.values()))
-        places = {kind: itertools.count() for kind in numbers}
-        listed = [
-            pair._replace(fold=next(places[pair.genuine]) * folds // numbers[pair.genuine])
-            for pair in listed
-        ]
-    found = len({pair.fold for pair in listed})
-    words = f"{numbers[True]:,} genuine and {numbers[False]:,} impostor, in {found} folds"
-    if len(numbers) < 2 or found < 2:
-        raise SynthDistillError(
-            f"{path} lists {len(listed):,} pairs ({words}): some of each kind, in at least two "
-            "folds, were expected. Without the column `fold`, folds are made."
-        )
-    return list(listed), words + (" made in their order" if made else "")
-
-
-_SPLITS = """
-import contextlib, json, resource, sys
-from scipy.io import loadmat
-
-with contextlib.suppress(ValueError):  # macOS has no such limit
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-try:
-    found = loadmat(sys.argv[1], appendmat=False, squeeze_me=True, struct_as_record=False)
-except Exception as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-
-def plain(value):
-    names = getattr(value, "_fieldnames", None)
-    return value.tolist() if names is None else [getattr(value, name) for name in names]
-
-print(json.dumps(found.get("splits"), default=plain))
-"""
-
-
-def _read_splits(path: Path) -> Any:
-    """Read AgeDB's ``splits``, cells and structures as nested lists.
-
-    In a process of its own: scipy believes what a damaged file claims, and has ended with a
-    segmentation fault.
-    """
-    with reading(path, "AgeDB's protocol"):
-        pass
-    done = subprocess.run(  # noqa: S603
-        # -P: nothing is imported from the working folder
-        [sys.executable, "-P", "-c", _SPLITS, str(path)],
-        capture_output=True,
-        check=True,
-        timeout=60,
-        # each thread of OpenBLAS takes a part of the limit
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-    )
-    return json.loads(done.stdout)
-
-
-def _name(value: Any) -> str:
-    """Read an image's name: text, or the first field of a structure."""
-    while isinstance(value, list):
-        value = value[0]
-    if not isinstance(value, str):
-        raise ValueError("an image has no name")
-    return value
-
-
-def read_agedb(path: Path, pairs: int) -> list[ListedPair]:
-    """Read AgeDB's ``04_FINAL_protocol_30_years.mat``: ten splits, labels +1 and -1.
-
-    A split is a structure (or a cell) of the images, 2 x N, each given by its name or a structure
-    that begins with it, and of N labels.
-    """
-    listed = []
-    try:
-        splits = _read_splits(path)
-        for fold, parts in enumerate(splits):
-            (labels,) = (part for part in parts if not isinstance(part[0], str | list))
-            (images,) = (part for part in parts if isinstance(part[0], list))
-            sides = images if len(images) == 2 else zip(*images, strict=True)
-            where = f"{path}, split {fold + 1}"
-            for left, right, label in zip(*sides, labels, strict=True):
-                if label not in (1, -1):
-                    raise ValueError(f"the label {label} is neither +1 nor -1")
-                names = [without_ending(image_name(_name(side), where)) for side in (left, right)]
-                listed.append(ListedPair(names[0], names[1], label == 1, fold))
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        RecursionError,
-        subprocess.SubprocessError,
-    ) as error:
-        said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
-        raise SynthDistillError(
-            f"{path} is not AgeDB's protocol (a MATLAB file of version 5 to 7 with the variable "
-            f"`splits`: images, 2 x N, with N labels +1 or -1), or it is damaged: "
-            f"{(said or str(error)).split(chr(10))[-1][:200]!a}. Get the official file again."
-        ) from error
-    sizes = numpy.bincount([pair.fold for pair in listed], minlength=FOLDS).tolist()
-    if sizes != [pairs // FOLDS] * FOLDS:
-        raise SynthDistillError(
-            f"{path} has splits of {sizes[:20]} pairs: {FOLDS} of {pairs // FOLDS:,} were "
-            "expected. Get the official one."
-        )
-    return listed
+        parts = file.replace("\\", "/").split("/")[-3:]
+        images[int(number)] = image_name("/".join(parts), where)
+    return images

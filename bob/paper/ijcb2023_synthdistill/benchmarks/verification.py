@@ -13,8 +13,9 @@ import numpy
 
 from ..files import SynthDistillError, printable, require_path
 from .benchmark import Benchmark, get_benchmark, own_benchmark
+from .eyes import EYES_FILE, are_elsewhere, check_eyes
 from .images import ALIGNED_SIZE, ImageSource, load_image, read_size
-from .layouts import EYES_FILE, Opened, are_elsewhere, check_eyes, open_layout
+from .layouts import Opened, open_layout
 from .templates import Templates, arrange
 
 if TYPE_CHECKING:
@@ -72,20 +73,12 @@ class Verification:
     ) -> Self:
         """Open pairs of one's own.
 
-        Parameters
-        ----------
-        path
-            A CSV file with the columns ``left``, ``right``, ``genuine`` (1 or 0) and perhaps
-            ``fold``: any number of pairs of each kind, any number of folds. Images are paths
-            below their folder.
-        name, title
-            What commands, template ids and tables call it; without them its folder's name
-            (``FOLDER/pairs.csv``), or the file's.
-        directory
-            The folder with the images, if the list does not lie in it or beside it: aligned ones,
-            or photographs with an ``eye_positions.csv``.
-        missing
-            As for other benchmarks.
+        ``path`` is a CSV file with the columns ``left``, ``right``, ``genuine`` (1 or 0) and
+        perhaps ``fold``: any number of pairs of each kind, any number of folds. Images are paths
+        below ``directory``, without it the list's own folder; they are aligned, or photographs
+        with an ``eye_positions.csv``. ``name`` is for template ids and commands, ``title`` for
+        tables; without them the benchmark is called as its folder (``FOLDER/pairs.csv``), or as
+        the file.
         """
         path = Path(path).expanduser().absolute()
         return cls(own_benchmark(path, name, title), directory or path.parent, missing=missing)
