@@ -47,6 +47,19 @@ def test_grey_becomes_rgb():
     assert numpy.array_equal(image[2], pixels)
 
 
+def test_one_photograph_in_many_forms():
+    """20 megapixels, opaque, as another lossless format: the same pixels."""
+    pixels = numpy.zeros((4000, 5000, 3), numpy.uint8)
+    pixels[1000:3000, 500:] = (200, 100, 50)
+    image = Image.fromarray(pixels)
+    for kind, mode in (("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("BMP", "RGB")):
+        stream = io.BytesIO()
+        image.convert(mode, palette=Image.Palette.ADAPTIVE).save(stream, kind, compress_level=1)
+        assert numpy.array_equal(
+            decode(stream.getvalue(), aligned=False), pixels.transpose(2, 0, 1)
+        )
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "BMP", "WEBP"])
 def test_formats(kind):
     assert decode(encoded(kind=kind)[0], aligned=True).shape == (3, 112, 112)

@@ -74,12 +74,21 @@ def test_accuracy_from_raw_embeddings(kind, seed):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 3, 40, 400]), st.sampled_from([20, 60, 130]))
-def test_accuracy_on_the_thresholds(seed, different, count):
-    """Distances that are thresholds themselves: `below` and the smallest of equals decide."""
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 3, 40, 400]),
+    st.sampled_from([20, 60, 130, 301]),
+    st.sampled_from([2, 3, 10]),
+    st.sampled_from([0.05, 0.5, 0.9]),
+)
+def test_accuracy_on_the_thresholds(seed, different, count, folds, balance):
+    """Distances that are thresholds themselves: `below` and the smallest of equals decide.
+
+    Any number of pairs of each kind, in any number of folds of any size.
+    """
     rng = numpy.random.default_rng(seed)
-    genuine, _ = labels(count, rng)
-    fold = rng.permutation(numpy.arange(count) % 10)
+    genuine = rng.random(count) < balance
+    fold = numpy.append(rng.integers(0, folds, count - folds), range(folds)) * 7 + 3
     distance = rng.choice(numpy.arange(0, 4, 0.01), different)[rng.integers(0, different, count)]
     ours = accuracy.ten_fold_accuracy(-distance / 2, genuine, fold)
     assert ours == field_accuracy(distance, genuine, fold)
