@@ -24,12 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bob.paper.ijcb2023_synthdistill import faces, machine  # noqa: E402
-from bob.paper.ijcb2023_synthdistill.distillation.benchmark import (  # noqa: E402
-    PHASES,
-    Timer,
-    synchronise,
-)
+from bob.paper.ijcb2023_synthdistill.distillation.benchmark import PHASES, Timer  # noqa: E402
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.distillation.roofline import synchronise  # noqa: E402
 from bob.paper.ijcb2023_synthdistill.files import atomic_write, write_record  # noqa: E402
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bob.paper.ijcb2023_synthdistill.distillation import benchmark
+from bob.paper.ijcb2023_synthdistill.distillation import benchmark, roofline
 from bob.paper.ijcb2023_synthdistill.distillation.benchmark import PHASES, Timer
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 from bob.paper.ijcb2023_synthdistill.scripts.benchmark import benchmark as command
@@ -101,7 +101,7 @@ def settings(**changes):
 def no_ceilings(monkeypatch):
     """Take every rate for 1 GFLOP/s, and let others share the process."""
     ones = lambda device, precisions: dict.fromkeys([*precisions, "bytes"], 1e9)  # noqa: E731
-    monkeypatch.setattr(benchmark, "measure_ceilings", ones)
+    monkeypatch.setattr(roofline, "measure_ceilings", ones)
     monkeypatch.setattr(benchmark, "keep_buffers", lambda: None)
 
 
@@ -135,13 +135,12 @@ def test_work_is_counted_in_the_precision_that_it_is_done_in(
 
 
 def test_auto_on_cuda_is_float16_in_the_highest_resolutions():
-    marks = benchmark.Marks(torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
         generator = Generator(num_fp16_res=4).eval().requires_grad_(False)
         for module in generator.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to("cuda"))
-        with benchmark.count_flops(marks) as counted, marks("synthesis"):
+        with roofline.count_flops(lambda: "synthesis") as counted:
             generator.synthesis(torch.randn(1, 14, 512), noise_mode="const")
     flops = counted["synthesis"]
     assert flops.total() == pytest.approx(30.07e9, rel=0.01)
@@ -154,11 +153,11 @@ def test_auto_on_cuda_is_float16_in_the_highest_resolutions():
 def test_tf32_is_not_float32(monkeypatch):
     result = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"))
     aten = torch.ops.aten
-    assert benchmark.precision_of(aten.convolution, result) == "tensorfloat32"
-    assert benchmark.precision_of(aten.addmm, result) == "float32"
+    assert roofline.precision_of(aten.convolution, result) == "tensorfloat32"
+    assert roofline.precision_of(aten.addmm, result) == "float32"
     monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(fp32_precision="tf32"))
-    assert benchmark.precision_of(aten.addmm, result) == "tensorfloat32"
-    assert benchmark.precision_of(aten.mm, torch.ones(1, dtype=torch.half)) == "float16"
+    assert roofline.precision_of(aten.addmm, result) == "tensorfloat32"
+    assert roofline.precision_of(aten.mm, torch.ones(1, dtype=torch.half)) == "float16"
 
 
 def test_the_roofline_takes_the_slower_of_work_and_traffic():
@@ -167,12 +166,12 @@ def test_the_roofline_takes_the_slower_of_work_and_traffic():
         "crop": {"precisions": {}, "bytes": 4.0},
     }
     ceilings = {"float32": 2.0, "bfloat16": 6.0, "bytes": 4.0}
-    assert benchmark.roofline_ms(work, ceilings) == {"teacher": 1000.0, "crop": 1000.0}
+    assert roofline.roofline_ms(work, ceilings) == {"teacher": 1000.0, "crop": 1000.0}
 
 
 def test_a_machine_without_bfloat16_is_measured_in_seconds(monkeypatch):
     """Such a processor takes 42 s for the large product: only what it does soon is measured."""
-    monkeypatch.setattr(benchmark, "PATIENCE", 0.2)
+    monkeypatch.setattr(roofline, "PATIENCE", 0.2)
 
     def operations():
         for size in (100, 200, 1000):
@@ -180,6 +179,6 @@ def test_a_machine_without_bfloat16_is_measured_in_seconds(monkeypatch):
             yield lambda size=size: time.sleep(size**3 / 1e8), size**3
 
     started = time.monotonic()
-    rate = benchmark._best_rate(operations(), torch.device("cpu"))
+    rate = roofline._best_rate(operations(), torch.device("cpu"))
     assert rate == pytest.approx(1e8, rel=0.3)
     assert time.monotonic() - started < 2

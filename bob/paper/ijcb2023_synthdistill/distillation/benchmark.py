@@ -10,30 +10,25 @@ import signal
 import statistics
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from multiprocessing import get_context
 from typing import Any
 
 import torch
-from torch import nn
 from torch.profiler import record_function
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from .. import faces, machine
+from .. import machine
 from ..allocator import keep_buffers
 from ..files import SynthDistillError
 from .networks import assemble, create_fabric, create_student
 from .options import Options
 from .random_numbers import RandomNumbers
+from .roofline import count_flops, least_bytes, roofline, synchronise
 from .step import StepResult
 
 PHASES = ("mapping", "synthesis", "crop", "teacher", "student forward", "backward", "optimizer")
 """The phases in the order of an iteration; its second step repeats all but the first."""
-
-PATIENCE = 2.0
-"""Seconds: an operation that would take longer is not measured."""
 
 
 def run_benchmark(
@@ -59,15 +54,15 @@ def run_benchmark(
                 worker.results.append(worker.ask("go"))
         about = workers[0].ask("describe") | workers[0].ask("roofline")
     first, *others = (worker.summary(warmup, about["images"]) for worker in workers)
-    roofline = sum(about["floor_phases_ms"].values())
+    floor = sum(about["floor_phases_ms"].values())
     report = {
         "variant": mine,
         "settings": {name: v if v is None else str(v) for name, v in settings.items()},
         "iterations": iterations,
         **about,
         **first,
-        "floor_ms": roofline,
-        "over_floor": first["ms"] / roofline,
+        "floor_ms": floor,
+        "over_floor": first["ms"] / floor,
     }
     for other in others:
         report |= {"plain": other, "ratio": other["ms"] / first["ms"]}
@@ -209,49 +204,11 @@ class Timer:
         }
 
     def roofline(self) -> dict[str, Any]:
-        """Count an iteration's work, and measure what the device can do.
-
-        Returns
-        -------
-            ``work`` has the ``flops`` of each phase, in all and by precision, and its ``bytes``;
-            ``ceilings`` FLOP/s in each precision, and ``bytes`` a second.
-        """
-        with count_flops(self.marks) as counted, torch.compiler.set_stance("force_eager"):
+        """Count an iteration's work and measure the device: see :py:func:`~.roofline.roofline`."""
+        with count_flops(lambda: self.marks.phase) as flops:
             self.go()
-        # torch's count is wrong for the backward pass of grouped convolutions: it is twice forward
-        forward = counted["student forward"]
-        counted["backward"] = Counter({name: 2 * flops for name, flops in forward.items()})
-        moved = self._bytes()
-        work = {
-            phase: {
-                "flops": float(counted[phase].total()),
-                "precisions": dict(counted[phase]),
-                "bytes": moved[phase],
-            }
-            for phase in PHASES
-        }
-        used = {name for flops in counted.values() for name in flops}
-        ceilings = measure_ceilings(self.device, used | {"float32", "bfloat16"})
-        floor = roofline_ms(work, ceilings)
-        return {"work": work, "ceilings": ceilings, "floor_phases_ms": floor}
-
-    def _bytes(self) -> dict[str, float]:
-        """Give the bytes that cannot be spared: weights, read once a step, and images."""
-        mapping, synthesis, teacher, student = (4.0 * number for number in self.weights)
-        half = 2 if self.options.precision in ("bf16", "16") else 1
-        _, _, side = faces.crop_box(self.method.generator.resolution)
-        image, face = (12.0 * self.options.batch_size * s**2 for s in (side, faces.FACE_SIZE))
-        return {
-            "mapping": mapping,
-            "synthesis": 2 * (synthesis / half + image),
-            "crop": 2 * (image + face),
-            "teacher": 2 * (teacher / half + face),
-            "student forward": 2 * (student + face),
-            # reads the weights, writes their gradients
-            "backward": 2 * 2 * student,
-            # Adam reads weight, gradient and two moments, and writes three of them
-            "optimizer": 2 * 7 * student,
-        }
+        moved = least_bytes(self.options, self.method.generator.resolution, *self.weights)
+        return roofline(self.device, flops, moved)
 
 
 class Marks:
@@ -291,103 +248,6 @@ class Marks:
         return dict(phases)
 
 
-@contextlib.contextmanager
-def count_flops(marks: Marks) -> Iterator[dict[str, Counter[str]]]:
-    """Count FLOPs (two for a multiply-add) by phase, and by the precision they are done in."""
-    counted: dict[str, Counter[str]] = defaultdict(Counter)
-
-    def by_precision(operation: Any, count: Callable[..., int]) -> Callable[..., int]:
-        def counting(*arguments: Any, out_val: Any, **keywords: Any) -> int:
-            flops = count(*arguments, out_val=out_val, **keywords)
-            if isinstance(out_val, torch.Tensor):
-                counted[marks.phase][precision_of(operation, out_val)] += flops
-            return flops
-
-        counting._get_raw = True  # type: ignore[attr-defined]  # tensors, not their shapes
-        return counting
-
-    counts = {operation: by_precision(operation, c) for operation, c in flop_registry.items()}
-    with FlopCounterMode(display=False, custom_mapping=counts):
-        yield counted
-
-
-def precision_of(operation: Any, result: torch.Tensor) -> str:
-    """Name the precision in which an operation multiplies."""
-    if result.dtype == torch.float32 and result.device.type == "cuda":
-        convolution = "conv" in str(operation)
-        kind = torch.backends.cudnn.conv if convolution else torch.backends.cuda.matmul  # type: ignore[attr-defined]
-        return "tensorfloat32" if kind.fp32_precision == "tf32" else "float32"
-    return str(result.dtype).removeprefix("torch.")
-
-
-def roofline_ms(work: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
-    """Give the milliseconds that each phase takes at the device's rates: the slower of the two."""
-    return {
-        phase: 1e3
-        * max(
-            sum(flops / ceilings[name] for name, flops in amount["precisions"].items()),
-            amount["bytes"] / ceilings["bytes"],
-        )
-        for phase, amount in work.items()
-    }
-
-
-def measure_ceilings(device: torch.device, precisions: Iterable[str]) -> dict[str, float]:
-    """Measure FLOP/s in each precision, and bytes/s of a copy (read and written both count)."""
-    found = {name: _best_rate(_operations(device, name), device) for name in sorted(precisions)}
-    source = torch.ones(2**30 if device.type == "cuda" else 2**26, device=device)
-    copy = partial(torch.empty_like(source).copy_, source)
-    return found | {"bytes": _best_rate([(copy, 2 * source.nbytes)], device)}
-
-
-def _operations(device: torch.device, precision: str) -> Iterator[tuple[Callable[[], Any], int]]:
-    """Give products, and a convolution of 3x3 over 512 channels, each with its FLOPs.
-
-    Libraries differ: on some processors MKL's product is slow and oneDNN's convolution is fast.
-    """
-    tf32, large = precision == "tensorfloat32", device.type == "cuda"
-    kind = torch.float32 if tf32 else getattr(torch, precision)
-    for settings in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):  # type: ignore[attr-defined]
-        settings.fp32_precision = "tf32" if tf32 else "ieee"
-    for size in (8192,) if large else (1024, 2048):
-        left, right = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
-        yield partial(torch.mm, left, right), 2 * size**3
-    batch, side = (32, 64) if large else (4, 32)
-    image = torch.randn(batch, 512, side, side, device=device).to(kind)
-    image = image.contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(512, 512, 3, 3, device=device).to(kind)
-    convolve = partial(nn.functional.conv2d, image, weight, padding=1)
-    yield convolve, 2 * 9 * 512**2 * batch * side**2
-
-
-@torch.no_grad()
-def _best_rate(operations: Iterable[tuple[Callable[[], Any], int]], device: torch.device) -> float:
-    """Give the largest amount a second.
-
-    A processor without instructions for bfloat16 multiplies its matrices hundreds of times slower:
-    what would take it long is left out.
-    """
-    best = 0.0
-    for action, amount in operations:
-        if best and amount / best > PATIENCE:
-            continue
-        times: list[float] = []
-        while len(times) < 6 and sum(times) < PATIENCE:
-            synchronise(device)
-            started = time.perf_counter()
-            action()
-            synchronise(device)
-            times.append(time.perf_counter() - started)
-        best = max(best, amount / min(times))
-    return best
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
 def peak_memory(device: torch.device) -> float:
     """Give the peak of the device's memory, or of the process's on a CPU, in MiB."""
     if device.type == "cuda":
@@ -410,14 +270,14 @@ def format_table(report: Mapping[str, Any]) -> str:
         f"teacher {settings['teacher'] or 'random'}; medians of {report['iterations']} iterations",
         f"\n{head}" + (f"{'plain ms':>11}{'ratio':>8}" if plain else ""),
     ]
-    total, roofline = report["ms"], report["floor_phases_ms"] | {"iteration": report["floor_ms"]}
+    total, floor = report["ms"], report["floor_phases_ms"] | {"iteration": report["floor_ms"]}
     phases = dict(report["phases_ms"])
     phases |= {"the rest": max(total - sum(phases.values()), 0.0), "iteration": total}
     for name, ms in phases.items():
         line = f"{name:16}{ms:10.1f}{100 * ms / total:9.1f}"
         line += f"{1e3 * report['images'] / ms:11.2f}" if ms else ""
-        if ms and name in roofline:
-            line += f"{roofline[name]:13.2f}{ms / roofline[name]:8.2f}"
+        if ms and name in floor:
+            line += f"{floor[name]:13.2f}{ms / floor[name]:8.2f}"
             if plain:
                 other = (plain["phases_ms"] | {"iteration": plain["ms"]})[name]
                 line += f"{other:11.1f}{other / ms:8.2f}"
