@@ -3,77 +3,54 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 import numpy as np
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
-
-FACE, GAP, CAPTION, LABEL = 84, 10, 14, 110
-"""Sizes in pixels: a face, between rows and pairs, a line of text, the benchmark's name."""
-
 RIGHT, WRONG = "#00704f", "#b03a00"
 
 
-def draw_pairs(
-    path: Path,
-    rows: "Sequence[tuple[Verification, pd.DataFrame]]",
-    columns: int = 3,
-    seed: int = 0,
-) -> None:
-    """Write a grid of pairs: a row for each benchmark, genuine pairs left, impostors right.
+def draw_pairs(rows: Sequence[tuple[Any, Any]], columns: int = 3, seed: int = 0) -> Any:
+    """Draw a row of pairs for each benchmark, genuine ones left, impostors right.
 
-    Below each pair stands its score, green where the threshold that is best on the whole benchmark
+    Above each pair stands its score, green where the threshold that is best on the whole benchmark
     decides rightly, orange where it does not. (The accuracy uses other thresholds: those of the
     other folds.)
 
     Parameters
     ----------
-    path
-        The PNG to write.
     rows
-        Each benchmark with the scores of its pairs, in listed order.
+        Each benchmark (a ``Verification``) with the scores of its pairs, as ``read_scores`` gives.
     columns
         Pairs of each kind, drawn at random.
     seed
         Of the choice.
     """
-    from PIL import Image, ImageDraw
+    from matplotlib.figure import Figure
 
     from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
-    from bob.paper.ijcb2023_synthdistill.files import atomic_write
 
-    width = LABEL + 2 * columns * (2 * FACE + GAP)
-    canvas = Image.new("RGB", (width, CAPTION + len(rows) * (FACE + CAPTION + GAP)), "white")
-    pen = ImageDraw.Draw(canvas)
-    for kind, name in enumerate(("genuine pairs", "impostor pairs")):
-        pen.text((LABEL + kind * columns * (2 * FACE + GAP), 1), name, fill="black")
+    figure = Figure(figsize=(4 * columns, 1.4 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 2 * columns, squeeze=False)
     rng = np.random.default_rng(seed)
-    for row, (benchmark, scores) in enumerate(rows):
-        y = CAPTION + row * (FACE + CAPTION + GAP)
-        title = benchmark.benchmark.title.replace("toyfaces-", "toyfaces-\n")
-        pen.multiline_text((4, y + FACE // 3), title, fill="black")
-        threshold, pairs = best_threshold(scores), benchmark.opened.pairs
-        for kind, genuine in enumerate((True, False)):
-            candidates = np.flatnonzero(scores["genuine"].to_numpy(bool) == genuine)
-            for column, pair in enumerate(rng.choice(candidates, columns, replace=False)):
-                x = LABEL + (kind * columns + column) * (2 * FACE + GAP)
-                for side, image in enumerate((pairs.left[pair], pairs.right[pair])):
-                    pixels = load_image(benchmark.opened.sources[int(image)]).transpose(1, 2, 0)
-                    face = Image.fromarray(np.ascontiguousarray(pixels)).resize((FACE, FACE))
-                    canvas.paste(face, (x + side * FACE, y))
-                score = float(scores["score"].iloc[pair])
-                fill = RIGHT if (score > threshold) == genuine else WRONG
-                pen.text((x + 3, y + FACE + 1), f"score {score:+.3f}", fill=fill)
-    with atomic_write(path) as temporary:
-        canvas.save(temporary, format="PNG")
+    for line, (benchmark, scores) in zip(axes, rows, strict=True):
+        pairs, threshold = benchmark.opened.pairs, best_threshold(scores)
+        genuine = scores["genuine"].to_numpy(bool)
+        chosen = [rng.choice(np.flatnonzero(genuine == kind), columns, False) for kind in (1, 0)]
+        for ax, pair in zip(line, np.concatenate(chosen), strict=True):
+            images = [int(side[pair]) for side in (pairs.left, pairs.right)]
+            both = [load_image(benchmark.opened.sources[image]) for image in images]
+            ax.imshow(np.concatenate(both, axis=2).transpose(1, 2, 0))
+            score, kind = scores["score"].iloc[pair], "genuine" if genuine[pair] else "impostor"
+            color = RIGHT if (score > threshold) == genuine[pair] else WRONG
+            ax.set_title(f"{kind}, score {score:+.2f}", fontsize=8, color=color)
+            ax.set(xticks=[], yticks=[])
+        line[0].set_ylabel(benchmark.benchmark.title.replace("-", "-\n", 1), fontsize=8)
+    return figure
 
 
-def best_threshold(scores: "pd.DataFrame") -> float:
+def best_threshold(scores: Any) -> float:
     """Find the score above which accepting makes the fewest mistakes on all pairs."""
     ordered = scores.sort_values("score")
     genuine = ordered["genuine"].to_numpy(bool)
@@ -93,7 +70,7 @@ def pictures(model: Path, output: Path) -> None:
 
     found = [Verification(name) for name in benchmarks() if (model / name).is_dir()]
     rows = [(one, read_scores(model / one.name / "scores-dev.csv", one)) for one in found]
-    draw_pairs(output, rows)
+    draw_pairs(rows).savefig(output, dpi=100)
 
 
 if __name__ == "__main__":
