@@ -156,6 +156,7 @@ def test_unusable_images_are_all_named(tmp_path, lfw_folder, encode_image):
     [
         ("48,40,48,251", 250, "outside of its 250x250 pixels"),
         ("-1,40,48,70", 250, "outside"),
+        ("48,40,251,70", 250, "outside"),
         ("48,40,48,40.5", 250, "less than 3 pixels"),
         ("0,0,1,1", 1, "less than 3 pixels"),
         ("120,95,120,162", 112, "as aligned faces have"),

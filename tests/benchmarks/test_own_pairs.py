@@ -70,6 +70,15 @@ def test_own_pairs_with_folds_and_eyes(own_pairs):
     assert "in 3 folds of" in database.describe().replace(")", "")
     found = dict(zip(database.opened.pairs.images, database.opened.eyes, strict=True))
     assert (found["sub/0.png"]["reye"], found["sub/0.jpg"]["reye"]) == ((50, 20), (50, 21))
+    # the list elsewhere: the eyes still lie with the images
+    folder, moved = own_pairs.parent, own_pairs.parents[1] / "elsewhere/list.csv"
+    moved.parent.mkdir()
+    own_pairs.rename(moved)
+    other = PairDatabase.from_csv(moved, directory=folder)
+    assert other.opened.eyes == database.opened.eyes
+    before = other.fingerprint()
+    eyes_path.write_text(eyes_path.read_text().replace(",90", ",91"))
+    assert PairDatabase.from_csv(moved, directory=folder).fingerprint() != before
 
 
 @pytest.mark.parametrize(
