@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..files import SynthDistillError, atomic_write
+from ..files import SynthDistillError, atomic_write, reading
 from ..weights import load_torch
 
 logger = logging.getLogger(__name__)
@@ -21,10 +21,6 @@ MAGIC = b"synthdistill checkpoint "
 FORMAT = 2
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
-
-
-class _UnsoundError(Exception):
-    """A checkpoint is truncated or corrupted."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -55,8 +51,8 @@ def _keep_previous(folder: Path) -> None:
     last, previous = folder / LAST, folder / PREVIOUS
     try:
         _read_payload(last)
-    except (FileNotFoundError, _UnsoundError, SynthDistillError):
-        return  # a damaged one must not take the place of a sound one
+    except SynthDistillError:
+        return  # there is none, or a damaged one, which must not take the place of a sound one
     spare = folder / f".{PREVIOUS}.link"
     spare.unlink(missing_ok=True)
     try:
@@ -72,17 +68,16 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Read the newest sound checkpoint of a run folder; None where none was ever written."""
     reasons = []
     for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.exists():
+        if not (folder / name).exists():
             continue
         try:
-            state = read_checkpoint(path)
-        except _UnsoundError as error:
-            logger.warning("%s: %s", path, error)
-            reasons.append(f"{name} {error}")
+            state = read_checkpoint(folder / name)
+        except SynthDistillError as error:
+            logger.warning("%s", error.message)
+            reasons.append(error.message)
             continue
         if reasons:
-            logger.warning("going on from %s instead", path)
+            logger.warning("going on from %s instead", name)
         return state
     if reasons:
         raise SynthDistillError(
@@ -94,34 +89,24 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file and check it against its own checksum."""
-    payload = _read_payload(path)
-    try:
-        state = load_torch(io.BytesIO(payload), path, "a checkpoint")
-    except SynthDistillError as error:
-        raise _UnsoundError(f"cannot be decoded ({error.message})") from error
+    state = load_torch(io.BytesIO(_read_payload(path)), path, "a checkpoint")
     if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):
-        raise _UnsoundError("holds something else than the state of a run")
+        raise SynthDistillError(f"{path} holds something else than the state of a run")
     return state
 
 
 def _read_payload(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            magic, digest = stream.readline(64), stream.readline(80)
-            payload = stream.read()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _UnsoundError(f"cannot be read ({error.strerror})") from error
+    with reading(path, "a checkpoint of synthdistill-train") as stream:
+        magic, digest, payload = stream.readline(64), stream.readline(80), stream.read()
+    version = magic.removeprefix(MAGIC).strip().decode("ascii", "replace")
     if not magic.startswith(MAGIC) or not magic.endswith(b"\n"):
-        raise _UnsoundError("is not a checkpoint of synthdistill-train")
-    version = magic[len(MAGIC) :].strip()
-    if version != str(FORMAT).encode():
+        raise SynthDistillError(f"{path} is not a checkpoint of synthdistill-train")
+    if version != str(FORMAT):
         raise SynthDistillError(
-            f"{path} has format {version.decode('ascii', 'replace')}, this version of the package "
-            f"reads format {FORMAT}: go on with the version that began the run (options.json "
-            "names it), or choose another folder."
+            f"{path} has format {version}, this version of the package reads format {FORMAT}: go "
+            "on with the version that began the run (options.json names it), or choose another "
+            "folder"
         )
     if hashlib.sha256(payload).hexdigest().encode() != digest.strip():
-        raise _UnsoundError("is truncated or corrupted (its checksum does not fit)")
+        raise SynthDistillError(f"{path} is truncated or corrupted: its checksum does not fit")
     return payload

@@ -125,7 +125,6 @@ class Run:
                 self.save()
         if not self.folder.is_published(options.epochs):
             self.publish()
-        self.log_best()
 
     def agree(self, save: bool, stop: Stop) -> tuple[bool, int]:
         """Exchange wishes with the other processes: whether to save, and with what code to stop."""
@@ -197,18 +196,6 @@ class Run:
             row["loss_resampled"],
             f"; validation {', '.join(known)}" if known else "",
         )
-
-    def log_best(self) -> None:
-        """Say which epoch had the smallest validation error."""
-        rows = [row for row in self.progress.rows if not math.isnan(row["validation_mse"])]
-        if rows:
-            best = min(rows, key=lambda row: row["validation_mse"])
-            logger.info(
-                "smallest validation error: %.5g, after epoch %d of %d",
-                best["validation_mse"],
-                best["epoch"],
-                self.options.epochs,
-            )
 
     def save(self) -> None:
         """Write a checkpoint."""
