@@ -108,3 +108,31 @@ class Nan(torch.nn.Module):
 class Zero(torch.nn.Module):
     def forward(self, faces):
         return faces.new_zeros(len(faces), 4)
+
+
+class Viewing(torch.nn.Module):
+    """A ``view`` behind the last convolution, as many published networks have it."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.convolution = torch.nn.Conv2d(3, 4, 4, stride=4)
+
+    def forward(self, faces):
+        return self.convolution(faces).view(len(faces), -1)
+
+
+class Pair(Viewing):
+    def forward(self, faces):
+        return super().forward(faces), faces
+
+
+class Maps(torch.nn.Module):
+    def forward(self, faces):
+        return faces
+
+
+class Photographs(torch.nn.Module):
+    def forward(self, photographs):
+        raise ValueError("224x224 expected")

@@ -1,3 +1,4 @@
+import functools
 import pickle
 import shutil
 
@@ -47,6 +48,9 @@ def test_network_by_name_as_function_and_as_class():
         ("no_such_module:name", "No module named"),
         ("pair_world:nothing", "no attribute 'nothing'"),
         ("pair_world:np", "found module"),
+        ("pair_world:Pair", "gives a tuple for two faces"),
+        ("pair_world:Maps", r"gives .*\[2, 3, 112, 112\] for two faces"),
+        ("pair_world:Photographs", "does not take faces"),
     ],
 )
 def test_network_by_a_wrong_name(source, words):
@@ -69,3 +73,32 @@ def test_missing_and_unconfigured_files(tmp_path, monkeypatch):
 def test_student_of_another_format(small_teacher):
     with pytest.raises(SynthDistillError):
         NetworkRecipe("student", small_teacher).load("cpu")
+
+
+def test_the_default_layout_is_kept_where_channels_last_cannot_compute():
+    import torch
+
+    network = NetworkRecipe("network", "pair_world:Viewing").load("cpu")
+    assert network(torch.rand(2, 3, 112, 112)).shape == (2, 4 * 28 * 28)
+
+
+def test_weights_of_a_network_by_name_are_its_fingerprint():
+    from pair_world import Viewing
+
+    recipe = NetworkRecipe("network", functools.partial(Viewing, seed=1))
+    again = NetworkRecipe("network", functools.partial(Viewing, seed=1))
+    other = NetworkRecipe("network", functools.partial(Viewing, seed=2))
+    assert recipe.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert recipe.load("cpu") is again.load("cpu")
+
+
+def test_a_student_of_ones_own_is_made_by_what_is_given(tmp_path):
+    from pair_world import Viewing
+
+    from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
+
+    path = tmp_path / "student.safetensors"
+    save_student(path, create_student(Viewing, "random", embedding_size=4 * 28 * 28))
+    with pytest.raises(SynthDistillError, match="say yourself what makes the network"):
+        NetworkRecipe("student", path).load("cpu")
+    assert NetworkRecipe("student", path, Viewing).load("cpu").embedding_size == 4 * 28 * 28

@@ -148,7 +148,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         inputs = faces.from_bob(batch)
         if self.mirror:
             inputs = torch.cat([inputs, inputs.flip(-1)])
-        output = network(inputs.contiguous(memory_format=torch.channels_last)).float()
+        output = network(inputs).float()
         if self.mirror:
             first, second = output.chunk(2)
             output = first + second

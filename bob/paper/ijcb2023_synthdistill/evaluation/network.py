@@ -2,17 +2,19 @@
 
 import dataclasses
 import functools
-import importlib
-import inspect
+import hashlib
 import threading
-import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import cloudpickle
 
 from ..files import STUDENT, TEACHER, SynthDistillError, require_path, sha256
 
 if TYPE_CHECKING:
     import torch
+
+    from ..recognition.own import Network
 
 Kind = Literal["student", "teacher", "network"]
 
@@ -21,34 +23,46 @@ _lock = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class NetworkRecipe:
-    """How to get a network. Picklable and hashable; nothing is opened before it is asked to.
+    """How to get a network. It can be pickled, and nothing is opened before it is asked to.
 
     Parameters
     ----------
     kind
         ``"student"`` (a ``student.safetensors``), ``"teacher"`` (a teacher's file) or
-        ``"network"`` (anything importable).
+        ``"network"`` (a network of one's own with its weights).
     source
-        The file (made absolute, so that a worker started elsewhere finds it), or, for a
-        ``"network"``, ``"package.module:name"`` of a :py:class:`torch.nn.Module` or of a function
-        without arguments that returns one. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1]
-        and gives ``[B, D]``. ``None``: the file named by ``bob config set``.
+        The file (made absolute, so that a worker started elsewhere finds it), ``None``: the one
+        named by ``bob config set``. Or what makes a ``"network"``: ``"package.module:name"``, a
+        class or a function; it takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives
+        ``[B, D]``.
+    network
+        What makes the network of a student that is no timm model: see ``load_student``.
     """
 
     kind: Kind
-    source: Path | str | None = None
+    source: "Path | Network | None" = None
+    network: "Network | None" = None
 
     def __post_init__(self) -> None:
         if self.kind != "network":
             if self.source is not None:
-                object.__setattr__(self, "source", Path(self.source).expanduser().absolute())
-        elif ":" not in str(self.source):
+                path = Path(str(self.source)).expanduser().absolute()
+                object.__setattr__(self, "source", path)
+        elif isinstance(self.source, str) and ":" not in self.source:
             raise SynthDistillError(
                 f"expected the name of a network as package.module:name, found {self.source!r}"
             )
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.source or '(configured)'}"
+        return f"{self.kind} {self.place()}"
+
+    def place(self) -> str:
+        """Name the file, or the network as ``package.module:name``."""
+        if self.kind != "network":
+            return str(self.source or "(configured)")
+        from ..recognition.own import name_network
+
+        return name_network(self.source)  # type: ignore[arg-type]
 
     def path(self) -> Path:
         """Find the file, as given or as configured."""
@@ -56,7 +70,7 @@ class NetworkRecipe:
             key = STUDENT if self.kind == "student" else TEACHER
             found = require_path(key, f"the {self.kind}'s file")
         else:
-            found = Path(self.source)
+            found = Path(str(self.source))
         if not found.is_file():
             raise SynthDistillError(
                 f"expected the {self.kind}'s file, found "
@@ -70,33 +84,16 @@ class NetworkRecipe:
         return found
 
     def fingerprint(self) -> str:
-        """Compute what tells this network from others: the SHA-256 of its file.
-
-        For a network by name it is the SHA-256 of the module that defines it; weights that this
-        module reads from elsewhere are not seen.
-        """
-        if self.kind == "network":
-            source = inspect.getsourcefile(self._import()[0])
-            return f"{self.source} {sha256(source) if source else 'without source'}"
-        return _sha256(*_state(self.path()))
+        """Compute what tells this network from others: the SHA-256 of its file, or its weights."""
+        return (
+            _sha256(*_state(self.path())) if self.kind != "network" else _digest(self.load("cpu"))
+        )
 
     def load(self, device: str) -> "torch.nn.Module":
         """Give the network, ready for inference: loaded once in a process, again if it changed."""
         state = () if self.kind == "network" else _state(self.path())
         with _lock:  # threads of one worker wait for the first instead of all loading
-            return _load(self, device, state)
-
-    def _import(self) -> tuple[types.ModuleType, object]:
-        """Import the module of a network by name; return it and the named object."""
-        module_name, _, name = str(self.source).partition(":")
-        try:
-            module = importlib.import_module(module_name)
-            return module, functools.reduce(getattr, name.split("."), module)
-        except (ImportError, AttributeError) as error:
-            raise SynthDistillError(
-                f"expected a network at {self.source}: {error}. Write package.module:name of a "
-                "torch module, or of a function that returns one, installed or in PYTHONPATH."
-            ) from error
+            return _load(cloudpickle.dumps(self), device, state)
 
 
 def _state(path: Path) -> tuple[Path, int, int]:
@@ -108,35 +105,38 @@ def _sha256(path: Path, modified: int, size: int) -> str:  # noqa: ARG001 - keys
     return sha256(path)
 
 
-# the network at work, and the one before it where several are evaluated in one process
-@functools.lru_cache(maxsize=2)
-def _load(recipe: NetworkRecipe, device: str, state: tuple) -> "torch.nn.Module":
-    """Load a network once for each state of its file."""
+def _digest(network: "torch.nn.Module") -> str:
+    """Compute the SHA-256 of a network's parameters and statistics, with their names."""
     import torch
 
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+# the network at work, and the one before it where several are evaluated in one process
+@functools.lru_cache(maxsize=2)
+def _load(pickled: bytes, device: str, state: tuple[Any, ...]) -> "torch.nn.Module":
+    """Load a network once for each state of its file (the recipe itself need not be hashable)."""
     from ..allocator import keep_buffers
+    from ..recognition.own import lay_out, make_network, measure_embedding
 
     # dask's workers are started with an allocator that gives back every buffer (it sets
     # MALLOC_TRIM_THRESHOLD_): clearing the pages anew took most of their time
     keep_buffers()
-    network: object
+    recipe: NetworkRecipe = cloudpickle.loads(pickled)
+    network: torch.nn.Module
     if recipe.kind == "student":
         from ..recognition.student import load_student
 
-        network = load_student(state[0])
+        network = load_student(state[0], recipe.network)
     elif recipe.kind == "teacher":
         from ..recognition.teacher import load_teacher
 
         network = load_teacher(state[0])
     else:
-        network = recipe._import()[1]
-        if callable(network) and not isinstance(network, torch.nn.Module):
-            network = network()
-    if not isinstance(network, torch.nn.Module):
-        raise SynthDistillError(
-            f"expected a torch module, or a function that returns one, at {recipe.source}; "
-            f"found {type(network).__name__}"
-        )
-    from ..recognition.own import lay_out
-
+        network = make_network(recipe.source)  # type: ignore[arg-type]
+        measure_embedding(network, recipe.place())
     return lay_out(network.eval().requires_grad_(False).to(device))

@@ -13,6 +13,7 @@ from bob.pipelines import Sample, SampleSet, ToDaskBag
 from sklearn.pipeline import Pipeline
 
 from ..files import SynthDistillError, atomic_write
+from ..recognition.own import Network
 from .embedding import CPU_BATCH, EmbeddingTransformer
 from .network import NetworkRecipe
 
@@ -145,7 +146,9 @@ def _assemble(parts: Iterable[str], path: str, headers: int, expected: int | Non
     return [str(path)]
 
 
-def student_pipeline(path: Path | str | None = None, **options: Any) -> NetworkPipeline:
+def student_pipeline(
+    path: Path | str | None = None, network: Network | None = None, **options: Any
+) -> NetworkPipeline:
     """Make the pipeline of a student.
 
     Parameters
@@ -153,10 +156,13 @@ def student_pipeline(path: Path | str | None = None, **options: Any) -> NetworkP
     path
         A ``student.safetensors``, opened when it is needed; ``None``: the one named by
         ``bob config set bob.paper.ijcb2023_synthdistill.student PATH``.
+    network
+        What makes the network of a student that is no timm model: a class, a function, or
+        ``"package.module:name"``.
     options
         ``mirror``, ``batch_size``, ``device``: see :py:class:`.embedding.EmbeddingTransformer`.
     """
-    return NetworkPipeline(NetworkRecipe("student", path), **options)
+    return NetworkPipeline(NetworkRecipe("student", path, network), **options)
 
 
 def teacher_pipeline(path: Path | str | None = None, **options: Any) -> NetworkPipeline:
@@ -164,15 +170,15 @@ def teacher_pipeline(path: Path | str | None = None, **options: Any) -> NetworkP
     return NetworkPipeline(NetworkRecipe("teacher", path), **options)
 
 
-def network_pipeline(name: str, **options: Any) -> NetworkPipeline:
+def network_pipeline(network: Network, **options: Any) -> NetworkPipeline:
     """Make the pipeline of any torch module.
 
     Parameters
     ----------
-    name
-        ``"package.module:name"`` of the module, or of a function without arguments that returns
-        it. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives ``[B, D]``.
+    network
+        What makes it, with its weights: ``"package.module:name"``, a class or a function without
+        arguments. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives ``[B, D]``.
     options
         As of :py:func:`student_pipeline`.
     """
-    return NetworkPipeline(NetworkRecipe("network", name), **options)
+    return NetworkPipeline(NetworkRecipe("network", network), **options)
