@@ -1,7 +1,11 @@
 """A benchmark of 200 pairs, and score files of it as Bob writes them."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
+
+from bob.paper.ijcb2023_synthdistill.evaluation.provenance import write_origin
 
 PAIRS = 200
 
@@ -26,6 +30,9 @@ class FakeBenchmark:
     def describe(self):
         return f"{self.name}: made up"
 
+    def fingerprint(self):
+        return f"pairs and images of {self.name}"
+
 
 def write_scores(path, database, seed=0, distance=1.0):
     """Write cosine scores in which genuine pairs are ``distance`` deviations above impostors."""
@@ -44,3 +51,18 @@ def write_scores(path, database, seed=0, distance=1.0):
     path.parent.mkdir(parents=True, exist_ok=True)
     # Bob's rows are not in the order of the pairs
     scores.sample(frac=1, random_state=seed).to_csv(path, index=False)
+
+
+def write_record(path, database, network):
+    """Write the record of a score file that was made with the network's file as it is now."""
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    description = {
+        "network": {"kind": "student", "place": str(network), "sha256": digest},
+        "database": {
+            "name": database,
+            "description": "made up",
+            "fingerprint": FakeBenchmark(database).fingerprint(),
+        },
+        "options": {"mirror": True},
+    }
+    write_origin(path, path, description)

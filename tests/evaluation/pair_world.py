@@ -1,6 +1,8 @@
 """A small Bob database of random faces, and students to evaluate on it."""
 
 import functools
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,24 @@ class RandomFaces(Database):
 
     def fingerprint(self) -> str:
         return f"{self.folder} {self.count} {self.seed}"
+
+
+class Interrupting(RandomFaces):
+    """Somebody presses Ctrl-C while its images are read."""
+
+    def set(self, i, **metadata):
+        samples = super().set(i, **metadata)
+        loader = functools.partial(interrupt_and_load, self.path(i))
+        samples.samples[0] = DelayedSample(loader, parent=samples.samples[0])
+        return samples
+
+
+def interrupt_and_load(path: Path) -> np.ndarray:
+    flag = path.parent.parent / "interrupted"
+    if not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(path)
 
 
 def random_student(path: Path, seed: int = 0, name: str = "lcnet_050") -> Path:

@@ -1,7 +1,12 @@
 import contextlib
 import functools
+import hashlib
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +177,7 @@ def test_no_feature_file_is_kept_and_none_is_believed(random_faces, tmp_path):
     path = random_student(tmp_path / "student.safetensors", seed=1)
     output = tmp_path / "out"
     first = run(student_pipeline(path), random_faces, output, checkpoint=True)
-    assert [p.name for p in output.rglob("*") if p.is_file()] == [SCORES]
+    assert sorted(p.name for p in output.rglob("*")) == [".lock", SCORES, "scores-dev.json"]
     random_student(path, seed=2)
     second = run(student_pipeline(path), random_faces, output, checkpoint=True)
     assert second != first
@@ -251,6 +256,75 @@ def test_workers_that_always_die_end_the_run_without_scores(
     assert not (tmp_path / SCORES).exists()
 
 
+def test_the_record_says_what_the_scores_are_of(student_file, random_faces, tmp_path):
+    run(student_pipeline(student_file, mirror=False), random_faces, tmp_path)
+    record = json.loads((tmp_path / "scores-dev.json").read_text())
+    digest = hashlib.sha256(student_file.read_bytes()).hexdigest()
+    assert record["network"] == {"kind": "student", "place": str(student_file), "sha256": digest}
+    assert record["options"] == {"mirror": False, "batch_size": None, "device": None}
+    digest = hashlib.sha256((tmp_path / SCORES).read_bytes()).hexdigest()
+    assert record["scores_sha256"] == digest
+    assert record["database"] == {}  # others' databases have no fingerprint
+    assert record["versions"]["torch"]
+
+
+class Retraining(RandomFaces):
+    """While its images are read the student becomes another one."""
+
+    def set(self, i, **metadata):
+        samples = super().set(i, **metadata)
+        loader = functools.partial(replace_and_load, self.path(i), self.other, self.student)
+        samples.samples[0] = DelayedSample(loader, parent=samples.samples[0])
+        return samples
+
+
+def replace_and_load(path, other, student):
+    if other.exists():
+        with contextlib.suppress(FileNotFoundError):
+            other.rename(student)
+    return load(path)
+
+
+def test_a_student_that_changes_meanwhile_gets_no_scores(student_file, random_faces, tmp_path):
+    database = Retraining(random_faces.folder)
+    database.student = Path(shutil.copy(student_file, tmp_path))
+    database.other = random_student(tmp_path / "other.safetensors", seed=3)
+    with pytest.raises(SynthDistillError, match="changed during its evaluation"):
+        run(student_pipeline(database.student), database, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import _hold
+held = _hold(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_evaluation_into_one_folder_is_refused(student_file, random_faces, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        (tmp_path / "tmp").mkdir()
+        (tmp_path / "tmp" / "part").touch()
+        with pytest.raises(SynthDistillError, match="another evaluation is at work"):
+            run(student_pipeline(student_file), random_faces, tmp_path)
+        assert (tmp_path / "tmp" / "part").exists()
+        other.kill()
+    run(student_pipeline(student_file), random_faces, tmp_path)
+    assert not (tmp_path / "tmp").exists()
+    # and a link is not followed
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SynthDistillError, match="cannot write to"):
+        run(student_pipeline(student_file), random_faces, tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 @pytest.fixture
 def folder(tmp_path, student_file, random_faces, monkeypatch):
     """A run folder with its pipeline.py, and a database configuration."""
@@ -302,3 +376,25 @@ def test_a_run_that_has_no_student_yet_is_told_so(folder):
 
 def test_making_a_pipeline_opens_nothing(tmp_path):
     assert isinstance(student_pipeline(tmp_path / "later.safetensors"), NetworkPipeline)
+
+
+def bob(folder, *arguments):
+    """Run Bob's command in a process of its own."""
+    paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, "-c", "from bob.cli import bob_main_cli as main; main()", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("client", [[], ["--no-dask"]])
+def test_ctrl_c_ends_bobs_command_with_130(folder, random_faces, client):
+    (random_faces.folder.parent / "interrupted").unlink(missing_ok=True)
+    config = (folder / "database.py").read_text().replace("RandomFaces", "Interrupting")
+    (folder / "database.py").write_text(config)
+    command = ["bio", "pipeline", "simple", "-d", "database.py", "-p", "run/pipeline.py"]
+    done = bob(folder, *command, "-o", "out", *client)
+    assert done.returncode == 130, done.stderr
+    assert [path.name for path in (folder / "out").iterdir()] == [".lock"]

@@ -1,13 +1,9 @@
-import hashlib
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import eer, ten_fold_accuracy
-from bob.paper.ijcb2023_synthdistill.evaluation.provenance import describe_provenance, trace
 from bob.paper.ijcb2023_synthdistill.evaluation.results import (
     SCORES,
     Entry,
@@ -131,63 +127,3 @@ def test_one_missing_seed_empties_the_cell(tmp_path, reader):
     measured = measure_entries([Entry("row", models)], ["lfw"], "accuracy", reader)
     assert "lfw" not in measured.rows[0]
     assert str(models[1] / "lfw" / SCORES) in measured.problems[0]
-
-
-def _digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _record(model, **changes):
-    path = model / "lfw" / SCORES
-    student = model / "student.safetensors"
-    record = {
-        "model": {"path": str(student), "sha256": _digest(student)},
-        "scores_sha256": _digest(path),
-    }
-    path.with_name("evaluation.json").write_text(json.dumps({**record, **changes}))
-
-
-def test_a_value_traces_back_to_its_files(tmp_path):
-    model = _model(tmp_path / "m")
-    (model / "student.safetensors").write_bytes(b"weights")
-    (model / "options.json").write_text("{}")
-    origin = trace(model / "lfw" / SCORES, model)
-    assert not origin.recorded
-    _record(model)
-    origin = trace(model / "lfw" / SCORES, model)
-    assert origin.recorded
-    assert origin.model[1] == hashlib.sha256(b"weights").hexdigest()
-    assert origin.options[1] == hashlib.sha256(b"{}").hexdigest()
-    reader = ScoreReader(FakeBenchmark)
-    traced = measure_entries([Entry("row", [model])], ["lfw"], "accuracy", reader).traced
-    text = describe_provenance(traced)
-    for path in (model / "lfw" / SCORES, model / "options.json"):
-        assert f"{_digest(path)}  {path}" in text
-    assert f"row | lfw: {traced[0].value!r}" in text
-
-
-def test_scores_of_another_student_are_refused(tmp_path):
-    model = _model(tmp_path / "m")
-    student = model / "student.safetensors"
-    student.write_bytes(b"weights")
-    _record(model)
-    student.write_bytes(b"trained again")
-    with pytest.raises(SynthDistillError, match="another student"):
-        trace(model / "lfw" / SCORES, model)
-
-
-def test_scores_edited_after_the_evaluation_are_refused(tmp_path):
-    model = _model(tmp_path / "m")
-    (model / "student.safetensors").write_bytes(b"weights")
-    _record(model)
-    path = model / "lfw" / SCORES
-    path.write_text(path.read_text().replace("-0.", "-1.", 1))
-    with pytest.raises(SynthDistillError, match="changed after it was written"):
-        trace(path, model)
-
-
-def test_an_unreadable_record_is_refused(tmp_path):
-    model = _model(tmp_path / "m")
-    (model / "lfw" / SCORES).with_name("evaluation.json").write_text("{")
-    with pytest.raises(SynthDistillError, match=r"cannot read .*evaluation\.json"):
-        trace(model / "lfw" / SCORES, model)

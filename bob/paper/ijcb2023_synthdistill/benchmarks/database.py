@@ -1,6 +1,7 @@
 """The Bob database of pairs: one class for all benchmarks and layouts."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy
@@ -10,6 +11,14 @@ from bob.pipelines import DelayedSample, Sample, SampleSet
 from ..files import SynthDistillError
 from .images import ALIGNED_EYES, ImageSource, load_image
 from .verification import Verification
+
+
+class SampleSets(list[SampleSet]):
+    """Sample sets that know their database, so that a pipeline can say what its scores are of."""
+
+    def __init__(self, database: Verification, sets: Iterable[SampleSet]) -> None:
+        super().__init__(sets)
+        self.database = database
 
 
 class PairDatabase(Verification, Database):
@@ -51,22 +60,25 @@ class PairDatabase(Verification, Database):
         """List the references, one image each."""
         if group not in (None, "dev"):
             return []
-        return [self._sample_set(template) for template in sorted(self._references())]
+        return SampleSets(self, map(self._sample_set, sorted(self._references())))
 
     def probes(self, group: str = "dev") -> list[SampleSet]:
         """List the probes, one image each, with the template ids of their ``references``."""
         if group not in (None, "dev"):
             return []
         references = self._references()
-        return [
-            self._sample_set(
-                template,
-                # parallel workers must not write one feature file at the same time
-                mark="~probe" if template in references else "",
-                references=[self.template_id(other) for other in others],
-            )
-            for template, others in sorted(self.arranged.references.items())
-        ]
+        return SampleSets(
+            self,
+            (
+                self._sample_set(
+                    template,
+                    # parallel workers must not write one feature file at the same time
+                    mark="~probe" if template in references else "",
+                    references=[self.template_id(other) for other in others],
+                )
+                for template, others in sorted(self.arranged.references.items())
+            ),
+        )
 
     def all_samples(self, groups: str | list[str] | None = None) -> list[Sample]:
         """List all distinct images as samples."""

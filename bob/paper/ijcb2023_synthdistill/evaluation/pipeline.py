@@ -1,21 +1,34 @@
 """Bob pipelines for our networks: embeddings, cosine scores, and a score file that is complete."""
 
+import atexit
+import contextlib
+import fcntl
 import functools
 import itertools
+import logging
 import math
-from collections.abc import Iterable, Sequence
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import BioAlgCheckpointWrapper, CSVScoreWriter, PipelineSimple
 from bob.pipelines import Sample, SampleSet, ToDaskBag
+from dask.delayed import Delayed
+from distributed import Client, KilledWorker, Worker, WorkerPlugin
 from sklearn.pipeline import Pipeline
 
-from ..files import SynthDistillError, atomic_write
+from ..benchmarks.verification import Verification
+from ..files import SynthDistillError, atomic_write, remove_temporaries
 from ..recognition.own import Network
 from .embedding import CPU_BATCH, EmbeddingTransformer
+from .interruption import exit_when_interrupted
 from .network import NetworkRecipe
+from .provenance import write_origin
 
 LARGEST_PARTITION = 128
 """Sample sets in a task of dask, unless the user says how many. Where nobody says, dask makes 300
@@ -53,7 +66,8 @@ class CosineScores(Distance):
 class NetworkPipeline(PipelineSimple):
     """Bob's simple pipeline without feature files, with a score file that is complete or not there.
 
-    The parameters are those of :py:class:`.embedding.EmbeddingTransformer`.
+    Beside the scores it writes what they are of: see :py:mod:`.provenance`. The parameters are
+    those of :py:class:`.embedding.EmbeddingTransformer`.
     """
 
     def __init__(
@@ -63,9 +77,15 @@ class NetworkPipeline(PipelineSimple):
         batch_size: int | None = None,
         device: str | None = None,
     ) -> None:
-        embedding = EmbeddingTransformer(recipe, mirror, batch_size, device)
-        super().__init__(Pipeline([("embedding", embedding)]), CosineScores())
-        self._expected: int | None = None
+        self.embedding = EmbeddingTransformer(recipe, mirror, batch_size, device)
+        super().__init__(Pipeline([("embedding", self.embedding)]), CosineScores())
+        self._evaluation: Evaluation | None = None
+        if "jobqueue" in getattr(signal.getsignal(signal.SIGINT), "__module__", ""):
+            exit_when_interrupted()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a worker that writes scores needs no evaluation
+        return {**self.__dict__, "_evaluation": None}
 
     @property
     def biometric_algorithm(self) -> Any:
@@ -88,19 +108,33 @@ class NetworkPipeline(PipelineSimple):
         return_templates: bool = False,
     ) -> Any:
         """Compute scores as :py:class:`bob.bio.base.pipelines.PipelineSimple` does."""
-        self._expected = (
+        expected = (
             len(probe_samples) * len(biometric_reference_samples)
             if score_all_vs_all
             else sum(len({str(other) for other in probe.references}) for probe in probe_samples)
         )
-        self._suit_partitions(max(len(biometric_reference_samples), len(probe_samples)))
-        return super().__call__(
-            background_model_samples,
-            biometric_reference_samples,
-            probe_samples,
-            score_all_vs_all,
-            return_templates,
+        with contextlib.suppress(ValueError):  # there is no client
+            _close_at_exit(Client.current())
+        parts = Path(self.score_writer.path)
+        self._evaluation = Evaluation(
+            # Bob's own commands write below their output folder; other scripts anywhere
+            parts.parent if parts.name == "tmp" else None,
+            self.embedding,
+            getattr(biometric_reference_samples, "database", None),
+            expected,
         )
+        self._suit_partitions(max(len(biometric_reference_samples), len(probe_samples)))
+        try:
+            return super().__call__(
+                background_model_samples,
+                biometric_reference_samples,
+                probe_samples,
+                score_all_vs_all,
+                return_templates,
+            )
+        except BaseException:
+            self._evaluation.end()
+            raise
 
     def _suit_partitions(self, sample_sets: int) -> None:
         """Set the size of dask's partitions where neither the user nor Bob has chosen one."""
@@ -111,39 +145,192 @@ class NetworkPipeline(PipelineSimple):
         # whole batches: the last of each partition is filled up, and computed in full
         first.partition_size = CPU_BATCH * max(1, math.ceil(wanted / CPU_BATCH))
 
+    def write_scores(self, scores: Any) -> Any:
+        """Write a part of the score file (with dask a worker does it)."""
+        try:
+            return super().write_scores(scores)
+        except OSError as error:
+            raise SynthDistillError(
+                f"cannot write scores to {self.score_writer.path}: {error.strerror or error}. Make "
+                "room or choose another folder, and run the same command again."
+            ) from error
+
     def post_process(self, score_paths: Any, filename: str) -> Any:
-        """Put the parts of the score file together (Bob calls it; with dask it is delayed)."""
+        """Put the parts of the score file together, once dask has computed them if it does."""
         import dask.bag
 
         headers = 1 if isinstance(self.score_writer, CSVScoreWriter) else 0
-        assemble = functools.partial(
-            _assemble, path=filename, headers=headers, expected=self._expected
-        )
+        assert self._evaluation is not None, "Bob calls the pipeline first"  # noqa: S101
+        finish = functools.partial(self._evaluation.finish, path=Path(filename), headers=headers)
         if isinstance(score_paths, dask.bag.Bag):
-            return dask.delayed(assemble)(dask.delayed(list)(score_paths))
-        return assemble(score_paths)
+            return DelayedScores(dask.delayed(list)(score_paths), finish, self._evaluation.end)
+        return finish(score_paths)
 
 
-def _assemble(parts: Iterable[str], path: str, headers: int, expected: int | None) -> list[str]:
-    """Write the parts of a score file as one, all of it or nothing."""
-    files, rows = [Path(part) for part in parts], 0
-    with atomic_write(path) as temporary:
-        with temporary.open("w", newline="") as whole:
-            for number, file in enumerate(files):
-                with file.open(newline="") as part:
-                    head = list(itertools.islice(part, headers))
-                    whole.writelines(head if number == 0 else [])
-                    for line in part:
-                        whole.write(line)
-                        rows += 1
-        if expected is not None and rows != expected:
-            raise SynthDistillError(
-                f"expected {expected:,} scores, found {rows:,}: {path} is not written. Are all "
-                "references of the database's probes among its references, each once?"
-            )
-    for file in files:
-        file.unlink(missing_ok=True)
-    return [str(path)]
+class Evaluation:
+    """One evaluation at work: it holds its folder, and makes the score file and its record.
+
+    Parameters
+    ----------
+    folder
+        The output folder, if it is known: a second evaluation into it is refused.
+    embedding
+        Knows network and options.
+    database
+        The benchmark, if it is one of ours.
+    expected
+        Number of scores.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        embedding: EmbeddingTransformer,
+        database: Verification | None,
+        expected: int,
+    ) -> None:
+        self.recipe, self.expected, self.folder = embedding.recipe, expected, folder
+        self.started, own = time.monotonic(), embedding.recipe.kind == "network"
+        self.description = {
+            "network": {
+                "kind": self.recipe.kind,
+                "place": self.recipe.place() if own else str(self.recipe.path()),
+                "sha256": self.recipe.fingerprint(),
+            },
+            "options": {k: v for k, v in vars(embedding).items() if k != "recipe"},
+            "database": {
+                "name": database.name,
+                "description": database.describe(),
+                "fingerprint": database.fingerprint(),
+            }
+            if database
+            else {},
+        }
+        self._held = _hold(folder) if folder else None
+        self._tidy()
+
+    def finish(self, parts: Iterable[str], path: Path, headers: int) -> list[str]:
+        """Write the parts of a score file as one, with its record: all of it or nothing."""
+        rows = 0
+        try:
+            with atomic_write(path) as temporary:
+                with temporary.open("w", newline="") as whole:
+                    for number, part in enumerate(parts):
+                        with Path(part).open(newline="") as lines:
+                            head = list(itertools.islice(lines, headers))
+                            whole.writelines(head if number == 0 else [])
+                            for line in lines:
+                                whole.write(line)
+                                rows += 1
+                if rows != self.expected:
+                    raise SynthDistillError(
+                        f"expected {self.expected:,} scores, found {rows:,}: {path} is not "
+                        "written. Are all references of the database's probes among its "
+                        "references, each once?"
+                    )
+                if self.recipe.fingerprint() != self.description["network"]["sha256"]:
+                    raise SynthDistillError(
+                        f"the {self.recipe} changed during its evaluation: evaluate it again."
+                    )
+                seconds = round(time.monotonic() - self.started, 3)
+                write_origin(path, temporary, {**self.description, "seconds": seconds})
+        finally:
+            self.end()
+        return [str(path)]
+
+    def end(self) -> None:
+        """Remove what is half done, and free the folder."""
+        self._tidy()
+        if self._held:
+            self._held.close()
+            self._held = None
+
+    def _tidy(self) -> None:
+        if self.folder and self._held:
+            shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+            remove_temporaries(self.folder)
+
+
+def _hold(folder: Path) -> IO[str]:
+    """Hold a folder for this process; the system frees it when the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        stream = os.fdopen(os.open(folder / ".lock", flags, 0o666), "r+")
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise SynthDistillError(
+            f"another evaluation is at work in {folder}, or the folder cannot be written: wait for "
+            "it, or choose another folder with -o."
+        ) from error
+    except OSError as error:
+        raise SynthDistillError(
+            f"cannot write to {folder}: {error.strerror}. Choose another folder with -o."
+        ) from error
+    return stream
+
+
+class DelayedScores(Delayed):
+    """Scores that Bob lets dask compute, and that become a file in the process that asked.
+
+    Parameters
+    ----------
+    parts
+        Gives the parts of the score file.
+    finish
+        Makes one file of them.
+    end
+        Is called when that cannot be.
+    """
+
+    __slots__ = ("end", "finish")
+
+    def __init__(self, parts: Delayed, finish: Callable, end: Callable) -> None:
+        super().__init__(parts.key, parts.dask)
+        self.finish, self.end = finish, end
+
+    def compute(self, **options: Any) -> Any:
+        """Compute the parts, and finish."""
+        client = options.get("scheduler")
+        try:
+            if isinstance(client, Client):
+                client.register_plugin(QuietWorker())
+            parts = super().compute(**options)
+        except BaseException as error:
+            self.end()
+            if isinstance(error, KilledWorker):
+                raise SynthDistillError(
+                    f"workers died while they embedded images, {error.args[0]} at last. Was there "
+                    "too little memory? Take fewer workers, or smaller partitions with -s."
+                ) from error
+            raise
+        return self.finish(parts)
+
+
+class QuietWorker(WorkerPlugin):
+    """Lets workers leave it to the process that asked to say what went wrong, and end at once."""
+
+    name = "synthdistill-quiet"
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002
+        """Prepare a worker, in its main thread: what Bob imports cannot be imported in others."""
+        logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
+        # taking torch apart lasts seconds, after which the nanny would kill the worker
+        atexit.register(os._exit, 0)
+
+
+@functools.cache
+def _close_at_exit(client: Client) -> None:
+    """See to it that dask ends in order, without a word, when all is said."""
+
+    def close() -> None:
+        logging.disable(logging.CRITICAL)
+        with contextlib.suppress(Exception):
+            client.close()
+            if client.cluster is not None:
+                client.cluster.close()
+
+    atexit.register(close)
 
 
 def student_pipeline(

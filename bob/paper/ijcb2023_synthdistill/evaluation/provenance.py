@@ -1,41 +1,131 @@
-"""Where a measured value comes from: its score file, the model that made it, and the run's options.
+"""What scores are of: the record that an evaluation writes beside them, and what is read from it.
 
-A score file that was changed since, or was made with another model than the one that lies beside it
-now, is refused: its value would be said of the wrong model.
+The record ``scores-dev.json`` holds the network's and the benchmark's fingerprints, options and
+versions, and the hash of ``scores-dev.csv``. Scores that do not match it, or are of another student
+or of other pairs or images than there are now, are refused: their value would be said of the wrong
+thing. Scores without a record, as other pipelines leave them, are marked as of unknown origin.
 """
 
-from collections.abc import Iterable, Sequence
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import SynthDistillError, read_record, sha256
+from ..files import SynthDistillError, read_record, sha256, write_record
+from ..machine import PROJECT
 
-EVALUATION = "evaluation.json"
-"""Written beside a score file by our chained evaluation. Bob alone does not write it."""
+FORMAT = 1
+"""Grows when the same network, benchmark and options would give other scores than before."""
+
+PACKAGES = (PROJECT, "bob.bio.base", "numpy", "scipy", "timm", "torch")
+"""Whose versions are recorded."""
+
+
+def record_path(scores: Path) -> Path:
+    """Say where the record of a score file is."""
+    return scores.with_name(f"{scores.stem}.json")
+
+
+def write_origin(path: Path, scores: Path, description: dict[str, Any]) -> None:
+    """Write the record of scores that are about to be put at ``path``, and are at ``scores``."""
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    record = {"format": FORMAT, **description, "scores_sha256": sha256(scores), "written": now}
+    record["versions"] = {"python": platform.python_version(), **versions}
+    write_record(record_path(path), record)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The files behind one score file, each with its hash; None where there is none.
+    """The files behind one score file, each with its hash.
 
     Parameters
     ----------
     scores
         The score file.
-    model
-        The model's file, with the hash that the evaluation recorded.
-    recorded
-        Whether the evaluation recorded which model it used; otherwise that is the file that lies
-        there now.
+    network
+        The network's file or name, with the hash that the evaluation recorded. Without a record it
+        is the student that lies there now, if one does.
     options
-        ``options.json`` of the model's run.
+        ``options.json`` of the student's run, if there is one.
+    record
+        What the evaluation recorded; None where nothing did.
+    mark
+        What a table has to say of these scores, if anything.
     """
 
     scores: tuple[Path, str]
-    model: tuple[Path, str] | None
-    recorded: bool
+    network: tuple[Path | str, str] | None
     options: tuple[Path, str] | None
+    record: dict[str, Any] | None
+    mark: str = ""
+
+
+def trace(scores: Path, run: Path | None, fingerprint: Callable[[], str] | None = None) -> Origin:
+    """Find the files behind a score file, and check that they still are what made it.
+
+    Parameters
+    ----------
+    scores
+        ``RUN/DATABASE/scores-dev.csv``.
+    run
+        The folder that may hold ``student.safetensors`` and ``options.json``.
+    fingerprint
+        Gives the benchmark's, as it is now.
+    """
+    record, found = _read(record_path(scores)), (scores, sha256(scores))
+    student = run / "student.safetensors" if run else None
+    options = run / "options.json" if run else None
+    here = _hashed(student)
+    if record is None:
+        return Origin(found, here, _hashed(options), None, "of unknown origin")
+    if record["scores_sha256"] != found[1]:
+        raise SynthDistillError(
+            f"{scores} is not what its evaluation wrote ({record_path(scores).name} holds another "
+            "hash): it was changed, or an evaluation ended half-way. Evaluate again."
+        )
+    if here and here[1] != record["network"]["sha256"]:
+        raise SynthDistillError(
+            f"{scores} is of another network ({record['network']['place']}) than {student} is now: "
+            "it was trained further or replaced. Evaluate again."
+        )
+    if fingerprint and record["database"].get("fingerprint", now := fingerprint()) != now:
+        raise SynthDistillError(
+            f"{scores} is of other pairs or images than {record['database']['name']} has now (it "
+            f"was: {record['database']['description']}). Evaluate again."
+        )
+    place, mark = record["network"]["place"], ""
+    there = (
+        _hashed(Path(place)) if here is None and record["network"]["kind"] != "network" else None
+    )
+    if there and there[1] != record["network"]["sha256"]:
+        mark = f"of a former content of {place}"
+    return Origin(found, (place, record["network"]["sha256"]), _hashed(options), record, mark)
+
+
+def _hashed(path: Path | None) -> tuple[Path, str] | None:
+    return (path, sha256(path)) if path and path.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        record = read_record(path)
+        texts = [record["network"][name] for name in ("kind", "place", "sha256")]
+        texts += [record["scores_sha256"], record["database"].get("fingerprint", "")]
+        texts += [record["database"].get(name, "") for name in ("name", "description")]
+        if not all(isinstance(text, str) for text in texts) or record["format"] != FORMAT:
+            raise ValueError("it is of another form")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SynthDistillError(
+            f"cannot read {path}, which says what the scores beside it are of: {error!r}. Evaluate "
+            "again."
+        ) from error
+    return record
 
 
 @dataclass(frozen=True)
@@ -48,56 +138,6 @@ class TracedValue:
     origins: Sequence[Origin]
 
 
-def trace(scores: Path, run: Path) -> Origin:
-    """Find the files behind a score file, and check that they still are what made it.
-
-    Parameters
-    ----------
-    scores
-        ``RUN/DATABASE/scores-dev.csv``.
-    run
-        The run folder, which may hold ``student.safetensors`` and ``options.json``.
-    """
-    record = _read(scores)
-    found, student, options = _hashed(scores), run / "student.safetensors", run / "options.json"
-    model = _hashed(student) if student.is_file() else None
-    recorded = record.get("model", {})
-    if record.get("scores_sha256", found[1]) != found[1]:
-        raise SynthDistillError(
-            f"{scores} was changed after it was written ({EVALUATION} beside it holds another "
-            "hash): remove it, and evaluate again."
-        )
-    if model and recorded.get("sha256", model[1]) != model[1]:
-        raise SynthDistillError(
-            f"{scores} was made with another student than {student} is now: evaluate again."
-        )
-    if "sha256" in recorded:
-        model = (model[0] if model else Path(recorded.get("path", "?")), recorded["sha256"])
-    return Origin(
-        found, model, "sha256" in recorded, _hashed(options) if options.is_file() else None
-    )
-
-
-def _hashed(path: Path) -> tuple[Path, str]:
-    return path, sha256(path)
-
-
-def _read(scores: Path) -> dict[str, Any]:
-    path = scores.with_name(EVALUATION)
-    try:
-        record = read_record(path)
-        model = record.get("model", {})
-        if not all(isinstance(model.get(name, ""), str) for name in ("path", "sha256")):
-            raise TypeError("it does not say which model it is about")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise SynthDistillError(
-            f"cannot read {path}: {error}. Remove it and {scores.name}, and evaluate again."
-        ) from error
-    return record
-
-
 def describe_provenance(values: Iterable[TracedValue]) -> str:
     """List where each measured cell comes from, a paragraph for each."""
     lines = []
@@ -105,11 +145,14 @@ def describe_provenance(values: Iterable[TracedValue]) -> str:
         lines.append(f"{cell.row} | {cell.column}: {cell.value!r}")
         for origin in cell.origins:
             lines.append(f"  scores   {origin.scores[1]}  {origin.scores[0]}")
-            if origin.model is not None:
-                note = "" if origin.recorded else f"  (lies there now: no {EVALUATION})"
-                lines.append(f"  model    {origin.model[1]}  {origin.model[0]}{note}")
+            if origin.network is None:
+                lines.append("  network  unknown: no record, no student.safetensors")
             else:
-                lines.append(f"  model    not recorded: no {EVALUATION}, no student.safetensors")
+                note = "" if origin.record else "  (lies there now; no record says what was used)"
+                lines.append(f"  network  {origin.network[1]}  {origin.network[0]}{note}")
+            if origin.record and "fingerprint" in origin.record["database"]:
+                database = origin.record["database"]
+                lines.append(f"  images   {database['fingerprint']}  {database['description']}")
             if origin.options is not None:
                 lines.append(f"  options  {origin.options[1]}  {origin.options[0]}")
     return "\n".join(lines)

@@ -126,6 +126,13 @@ def make_report(
             "toyfaces benchmarks are drawn faces: their values compare methods with each other, "
             "and say nothing about real faces."
         )
+    marks: dict[str, dict[str, None]] = {}
+    for cell in measured.traced:
+        for origin in cell.origins:
+            if origin.mark:
+                where = f"{cell.row} ({benchmarks()[cell.column].title})"
+                marks.setdefault(origin.mark, {})[where] = None
+    sentences += [f"Scores {mark}: {', '.join(cells)}." for mark, cells in marks.items()]
     sentences.append("An empty cell is unknown or not measured.")
     shown = [column.key for column in columns]
     sentences += [n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown]

@@ -13,7 +13,7 @@ from ..benchmarks import accuracy
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
 from ..files import SynthDistillError, read_record
-from .provenance import TracedValue, trace
+from .provenance import Origin, TracedValue, trace
 
 SCORES = "scores-dev.csv"
 """Name that Bob gives to the score file."""
@@ -115,16 +115,21 @@ class ScoreReader:
 
     def __init__(self, load_database: Callable[[str], Any] | None = None) -> None:
         self._load = functools.cache(load_database or Verification)
-        self._read = functools.cache(read_scores)
-        self.trace = functools.cache(trace)
+        self._fingerprint = functools.cache(lambda database: self._load(database).fingerprint())
+        self.trace = functools.cache(self._trace)
+        self.read = functools.cache(self._read)
 
-    def read(self, model: Path, database: str) -> pd.DataFrame:
-        """Read and check a model's scores on a database."""
+    def _trace(self, model: Path, database: str) -> Origin:
+        """Find what a model's scores on a database are of; refuse what is not so any more."""
         path = model / database / SCORES
         if not path.is_file():
             raise SynthDistillError(f"{path} is missing: the evaluation did not end. Run it again.")
-        self.trace(path, model)
-        return self._read(path, self._load(database))
+        return trace(path, model, functools.partial(self._fingerprint, database))
+
+    def _read(self, model: Path, database: str) -> pd.DataFrame:
+        """Read and check a model's scores on a database."""
+        self.trace(model, database)
+        return read_scores(model / database / SCORES, self._load(database))
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ def measure_entries(
             if value is None:
                 continue
             row |= {database: value, f"{database}_std": deviation}
-            origins = [reader.trace(m / database / SCORES, m) for m in entry.models]
+            origins = [reader.trace(model, database) for model in entry.models]
             measured.traced.append(TracedValue(entry.label, database, value, origins))
         measured.rows.append(row)
     return measured
