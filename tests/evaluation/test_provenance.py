@@ -4,11 +4,11 @@ import hashlib
 import json
 
 import pytest
-from score_files import FakeBenchmark, write_record, write_scores
+from score_files import FakeBenchmark, reader, write_record, write_scores
 
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import describe_provenance, trace
 from bob.paper.ijcb2023_synthdistill.evaluation.report import make_report
-from bob.paper.ijcb2023_synthdistill.evaluation.results import Entry, ScoreReader
+from bob.paper.ijcb2023_synthdistill.evaluation.results import Entry
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
@@ -25,7 +25,7 @@ def run(tmp_path):
 
 
 def table(run):
-    report = make_report("t", [Entry("row", [run])], ["lfw"], ScoreReader(FakeBenchmark))
+    report = make_report("t", [Entry("row", [run])], reader("lfw"))
     return report, [report.table.rows.get("lfw"), *report.table.notes, *report.problems]
 
 

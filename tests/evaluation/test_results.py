@@ -1,22 +1,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from score_files import FakeBenchmark, write_scores
+from score_files import reader, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import eer, ten_fold_accuracy
 from bob.paper.ijcb2023_synthdistill.evaluation.results import (
     SCORES,
     Entry,
-    ScoreReader,
     find_models,
     measure_entries,
 )
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-
-
-@pytest.fixture
-def reader():
-    return ScoreReader(FakeBenchmark)
 
 
 def _model(folder, seed=0, databases=("lfw",), distance=1.0):
@@ -49,10 +43,10 @@ def test_a_folder_without_models_is_refused(tmp_path):
         find_models([tmp_path / "nowhere"])
 
 
-def test_one_model_shows_the_deviation_over_folds(tmp_path, reader):
+def test_one_model_shows_the_deviation_over_folds(tmp_path):
     model = _model(tmp_path / "m")
-    measured = measure_entries([Entry("row", [model])], ["lfw", "calfw"], "accuracy", reader)
-    frame = reader.read(model, "lfw")
+    measured = measure_entries([Entry("row", [model])], "accuracy", reader("lfw", "calfw"))
+    frame = reader("lfw").read(model, "lfw")
     accuracy, deviation, _ = ten_fold_accuracy(frame["score"], frame["genuine"], frame["fold"])
     assert 0.5 < accuracy < 1
     (row,) = measured.rows
@@ -62,13 +56,13 @@ def test_one_model_shows_the_deviation_over_folds(tmp_path, reader):
     assert measured.problems == []
 
 
-def test_several_seeds_show_mean_and_sample_deviation(tmp_path, reader):
+def test_several_seeds_show_mean_and_sample_deviation(tmp_path):
     models = [_model(tmp_path / f"m{seed}", seed) for seed in range(3)]
     single = [
-        measure_entries([Entry("row", [m])], ["lfw"], "accuracy", reader).rows[0]["lfw"]
+        measure_entries([Entry("row", [m])], "accuracy", reader("lfw")).rows[0]["lfw"]
         for m in models
     ]
-    measured = measure_entries([Entry("row", models)], ["lfw"], "accuracy", reader)
+    measured = measure_entries([Entry("row", models)], "accuracy", reader("lfw"))
     (row,) = measured.rows
     assert row["lfw"] == pytest.approx(np.mean(single), abs=1e-12)
     assert row["lfw_std"] == pytest.approx(np.std(single, ddof=1), abs=1e-12)
@@ -76,12 +70,12 @@ def test_several_seeds_show_mean_and_sample_deviation(tmp_path, reader):
     assert len(measured.traced[0].origins) == 3
 
 
-def test_other_metrics(tmp_path, reader):
+def test_other_metrics(tmp_path):
     model = _model(tmp_path / "m")
-    frame = reader.read(model, "lfw")
+    frame = reader("lfw").read(model, "lfw")
 
     def cell(metric):
-        rows = measure_entries([Entry("row", [model])], ["lfw"], metric, reader).rows
+        rows = measure_entries([Entry("row", [model])], metric, reader("lfw")).rows
         return rows[0].get("lfw"), rows[0].get("lfw_std")
 
     assert cell("eer") == (eer(frame["score"], frame["genuine"]), None)
@@ -111,19 +105,19 @@ def _garbage(path):
 
 
 @pytest.mark.parametrize("damage", [_remove, _truncate, _nan, _garbage])
-def test_a_damaged_score_file_is_named_and_its_cell_empty(tmp_path, reader, damage):
+def test_a_damaged_score_file_is_named_and_its_cell_empty(tmp_path, damage):
     model = _model(tmp_path / "m", databases=("lfw", "cfp-fp"))
     damage(model / "lfw" / SCORES)
-    measured = measure_entries([Entry("row", [model])], ["lfw", "cfp-fp"], "accuracy", reader)
+    measured = measure_entries([Entry("row", [model])], "accuracy", reader("lfw", "cfp-fp"))
     assert "lfw" not in measured.rows[0]
     assert "cfp-fp" in measured.rows[0]
     (problem,) = measured.problems
     assert str(model / "lfw" / SCORES) in problem
 
 
-def test_one_missing_seed_empties_the_cell(tmp_path, reader):
+def test_one_missing_seed_empties_the_cell(tmp_path):
     models = [_model(tmp_path / f"m{seed}", seed) for seed in range(2)]
     (models[1] / "lfw" / SCORES).unlink()
-    measured = measure_entries([Entry("row", models)], ["lfw"], "accuracy", reader)
+    measured = measure_entries([Entry("row", models)], "accuracy", reader("lfw"))
     assert "lfw" not in measured.rows[0]
     assert str(models[1] / "lfw" / SCORES) in measured.problems[0]

@@ -8,6 +8,8 @@ import sys
 import numpy
 import pytest
 from click.testing import CliRunner
+from PIL import Image
+from score_files import write_record
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
@@ -69,8 +71,51 @@ def test_text(scores, lfw):
     assert result.exit_code == 0, result.output
     mean, deviation = field_accuracy(lfw)
     assert f"{mean:.2%} ± {deviation:.2%} over 10 folds" in result.output
+    assert "3,000 genuine, 3,000 impostor\n" in result.output
     assert "needs 10,000 impostor pairs, there are 3,000" in result.output
     assert "lfw.bin" in result.output
+
+
+def test_pairs_of_ones_own(tmp_path):
+    (tmp_path / "mine").mkdir()
+    lines = ["left,right,genuine"] + [f"{n}.png,{n + 1}.png,{int(n < 12)}" for n in range(30)]
+    (tmp_path / "mine" / "pairs.csv").write_text("\n".join(lines))
+    for n in range(31):
+        image = numpy.full((112, 112, 3), n, numpy.uint8)
+        Image.fromarray(image).save(tmp_path / "mine" / f"{n}.png")
+    database = str(tmp_path / "mine" / "pairs.csv")
+    pairs = Verification.from_csv(database).pairs()
+    pairs["score"] = -0.5 * ~pairs["genuine"]
+    pairs.loc[3, "score"] = -numpy.inf
+    path = tmp_path / "scores-dev.csv"
+    names = {"left": "probe_template_id", "right": "bio_ref_template_id"}
+    pairs.rename(columns=names).to_csv(path, index=False)
+    result = CliRunner().invoke(accuracy, [str(path), "-d", database, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [found[name] for name in ("database", "genuine", "impostors", "never_match")] == [
+        "mine", 12, 18, 1,
+    ]  # fmt: skip
+    assert found["accuracy"] < 1
+    assert not found["recorded"]
+    result = CliRunner().invoke(accuracy, [str(path), "-d", database])
+    assert "12 genuine, 18 impostor; 1 never match" in result.output
+
+
+def test_scores_of_another_student_are_refused(tmp_path, scores, lfw):
+    run = tmp_path / "run" / "lfw" / "scores-dev.csv"
+    run.parent.mkdir(parents=True)
+    scores.rename(run)
+    student = tmp_path / "run" / "student.safetensors"
+    student.write_bytes(b"weights")
+    write_record(run, "lfw", student, Verification("lfw").fingerprint())
+    result = CliRunner().invoke(accuracy, [str(run), "-d", "lfw", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["recorded"]
+    student.write_bytes(b"trained further")
+    result = CliRunner().invoke(accuracy, [str(run), "-d", "lfw"])
+    assert result.exit_code == 1
+    assert "trained further or replaced" in result.output
 
 
 def test_own_configuration(tmp_path, scores):
@@ -89,10 +134,17 @@ def test_own_configuration(tmp_path, scores):
     [
         (["-d", "calfw"], "6,000 of 6,000 rows are of 'lfw', and calfw was expected"),
         (["-d", "nothing"], "Choose one of lfw, calfw"),
+        (["-d", "lfv"], "Did you mean 'lfw'?"),
         (["-d", "none.py"], "there is no benchmark `none.py`"),
+        (["-d", "none.csv"], "there is no benchmark `none.csv`"),
+        (["-d", "broken.py"], "cannot run broken.py: ModuleNotFoundError: No module named 'nix'"),
+        (["-d", "empty.py"], "empty.py defines no `database`"),
     ],
 )
-def test_errors_are_words(scores, arguments, expected):
+def test_errors_are_words(tmp_path, monkeypatch, scores, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("import nix\n")
+    (tmp_path / "empty.py").write_text("database = 3\n")
     result = CliRunner().invoke(accuracy, [str(scores), *arguments])
     assert result.exit_code == 1
     assert expected in result.output

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
-from score_files import FakeBenchmark, write_scores
+from score_files import FakeBenchmark, write_record, write_scores
 
 from bob.paper.ijcb2023_synthdistill.evaluation import results
 from bob.paper.ijcb2023_synthdistill.scripts.table import table
@@ -15,6 +15,7 @@ from bob.paper.ijcb2023_synthdistill.scripts.table import table
 @pytest.fixture
 def run(monkeypatch):
     monkeypatch.setattr(results, "Verification", FakeBenchmark)
+    monkeypatch.setattr(FakeBenchmark, "from_csv", lambda path: FakeBenchmark("own"), raising=False)
 
     def invoke(*arguments):
         return CliRunner().invoke(table, [str(argument) for argument in arguments])
@@ -114,8 +115,54 @@ def test_score_files_under_strange_names_are_mentioned(run, folder):
     write_scores(folder / "teacher" / "lfw_again" / "scores-dev.csv", "lfw")
     result = run(folder, "--no-plots")
     assert result.exit_code == 0
-    assert "lfw_again" in result.output
-    assert "not named after a benchmark" in result.output
+    assert "lfw_again is no benchmark. Give its pairs with -d" in result.output
+
+
+def test_pairs_of_ones_own_are_a_column(run, folder):
+    write_scores(folder / "teacher" / "own" / "scores-dev.csv", "own", distance=2.0)
+    (folder / "pairs.csv").touch()
+    result = run(folder, "-d", "lfw", "-d", folder / "pairs.csv")
+    assert result.exit_code == 0, result.output
+    assert "| own own |" in " ".join(result.output.split())
+    assert "own is no benchmark" not in result.output
+    rows = _rows(folder / "table.csv")
+    assert 0.5 < float(rows["teacher"]["own"]) < 1
+    assert rows["student_a"]["own"] == ""
+    assert (folder / "roc-own.png").exists()
+
+
+def test_pairs_that_never_match_are_counted(run, folder):
+    path = folder / "teacher" / "lfw" / "scores-dev.csv"
+    before = run(folder, "-d", "lfw", "--no-plots")
+    assert "could not be used" not in before.output
+    lines = path.read_text().splitlines()
+    lines[5:8] = [line.rpartition(",")[0] + ",-inf" for line in lines[5:8]]
+    path.write_text("\n".join(lines))
+    result = run(folder, "-d", "lfw")
+    assert result.exit_code == 0, result.output
+    assert "could not be used: teacher (LFW) 3." in result.output
+    assert _rows(folder / "table.csv")["teacher"]["lfw_never_match"] == "3"
+    assert _rows(folder / "table.csv")["student_a"]["lfw_never_match"] == ""
+
+
+def test_no_table_is_replaced_by_an_empty_one(run, folder):
+    assert run(folder, "--no-plots").exit_code == 0
+    before = (folder / "table.md").read_bytes()
+    result = run(folder, "-d", "calfw", "--no-plots")
+    assert result.exit_code == 1
+    assert "was evaluated on calfw, and a table without values is not written" in result.output
+    assert (folder / "table.md").read_bytes() == before
+
+
+def test_scores_of_another_student_are_refused(run, folder):
+    scores = folder / "student_a" / "lfw" / "scores-dev.csv"
+    write_record(scores, "lfw", folder / "student_a" / "student.safetensors")
+    assert run(folder, "-d", "lfw", "--no-plots").exit_code == 0
+    (folder / "student_a" / "student.safetensors").write_bytes(b"trained further")
+    result = run(folder, "-d", "lfw", "--no-plots")
+    assert result.exit_code == 1
+    assert f"{scores} is of another network" in result.output
+    assert _rows(folder / "table.csv")["student_a"]["lfw"] == ""
 
 
 def test_provenance_lists_every_measured_cell(run, folder):

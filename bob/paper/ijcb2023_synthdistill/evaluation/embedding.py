@@ -77,7 +77,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         ----------
         X
             Bob's sample sets, samples, or arrays ``[3, 112, 112]``, RGB, [0, 255]. Samples may have
-            ``annotations``: see :py:func:`.alignment.align`.
+            ``annotations``: see :py:func:`.alignment.align`. Those that are ``unusable`` get NaN.
 
         Returns
         -------
@@ -95,8 +95,11 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         loaders = [functools.partial(align, image, None, f"image {i}") for i, image in enumerate(X)]
         return self._embed(loaders)
 
-    def _embed(self, loaders: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
-        """Embed aligned faces, given a function for each that loads it ``[3, 112, 112]``."""
+    def _embed(self, loaders: Sequence[Callable[[], np.ndarray | None]]) -> np.ndarray:
+        """Embed aligned faces, given a function for each that loads it ``[3, 112, 112]``.
+
+        Where it gives None there is no face: the embedding is NaN.
+        """
         device = self._where()
         size = self.batch_size or (CPU_BATCH if device == "cpu" else CUDA_BATCH)
         window = max(1, size // 2 if self.mirror else size)
@@ -104,7 +107,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         problems: list[str] = []
 
         def embed(start: int) -> np.ndarray | None:
-            images = []
+            images: list[np.ndarray | None] = []
             for load in loaders[start : start + window]:
                 try:
                     images.append(load())
@@ -114,8 +117,12 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
                     problems.append(f"{type(error).__name__}: {error}")
             if problems:  # from now on they are only counted
                 return None
+            black = np.zeros((3, faces.FACE_SIZE, faces.FACE_SIZE), np.uint8)
+            batch = np.stack([black if image is None else image for image in images])
             with computing:
-                return self._compute(np.stack(images), window, device)
+                embeddings = self._compute(batch, window, device)
+            embeddings[[image is None for image in images]] = np.nan
+            return embeddings
 
         embeddings = [e for e in pool.map(embed, range(0, len(loaders), window)) if e is not None]
         if problems:
@@ -168,7 +175,9 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         return {"requires_fit": False, "bob_checkpoint_features": False, "stateless": True}
 
 
-def _aligned(sample: Any) -> np.ndarray:
+def _aligned(sample: Any) -> np.ndarray | None:
+    if getattr(sample, "unusable", None):
+        return None
     name = getattr(sample, "key", None) or "a sample without a key"
     return align(sample.data, getattr(sample, "annotations", None), name)
 

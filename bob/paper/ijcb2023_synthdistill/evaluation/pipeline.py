@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import BioAlgCheckpointWrapper, CSVScoreWriter, PipelineSimple
 from bob.pipelines import Sample, SampleSet, ToDaskBag
@@ -39,7 +40,15 @@ FEWEST_PARTITIONS = 8
 
 
 class CosineScores(Distance):
-    """Bob's ``Distance`` with the cosine (score = cosine - 1), quicker where pairs are listed."""
+    """Bob's ``Distance`` with the cosine (score = cosine - 1), quicker where pairs are listed.
+
+    Images without an embedding (NaN) never match: their scores are minus infinity.
+    """
+
+    def compare(self, enroll_templates: Sequence, probe_templates: Sequence) -> np.ndarray:
+        """Give the scores ``[N, M]`` of N references and M probes."""
+        scores = super().compare(enroll_templates, probe_templates)
+        return np.where(np.isnan(scores), -np.inf, scores)
 
     def score_sample_templates(
         self, probe_samples: list[Sample], enroll_samples: list[Sample], score_all_vs_all: bool
@@ -202,6 +211,9 @@ class Evaluation:
                 "name": database.name,
                 "description": database.describe(),
                 "fingerprint": database.fingerprint(),
+                "unusable": {
+                    database.opened.pairs.images[n]: why for n, why in database.unusable.items()
+                },
             }
             if database
             else {},

@@ -73,7 +73,6 @@ class Report:
 def make_report(
     title: str,
     entries: Sequence[Entry],
-    databases: Sequence[str],
     reader: ScoreReader,
     *,
     metric: str = "accuracy",
@@ -89,10 +88,8 @@ def make_report(
         The table's.
     entries
         What to measure.
-    databases
-        Benchmark columns.
     reader
-        Reads the score files.
+        Reads the score files; its databases are columns.
     metric
         One of :py:data:`.results.METRICS`.
     published
@@ -104,14 +101,15 @@ def make_report(
     notes
         Sentences below the table, besides those that its columns need.
     """
-    measured = measure_entries(entries, databases, metric, reader)
+    databases = list(reader.databases)
+    measured = measure_entries(entries, metric, reader)
     hidden = [] if metric == "accuracy" else list(BENCHMARKS)
     others = [results.drop(columns=hidden) for results in published]
     rows = pd.concat([pd.DataFrame(measured.rows, dtype=object), *others], ignore_index=True)
     several = any(len(entry.models) > 1 for entry in entries)
     names = [*properties, "seeds"] if several and "seeds" not in properties else [*properties]
     columns = [PROPERTIES[name] for name in names if name in rows and rows[name].notna().any()]
-    columns += [Column(name, benchmarks()[name].title, 100.0, 2) for name in databases]
+    columns += [Column(name, reader.title(name), 100.0, 2) for name in databases]
     kind, _, far = metric.partition("@")
     sentences = [METRIC_NOTES[kind].format(far=far)] if databases else []
     if several:
@@ -121,7 +119,7 @@ def make_report(
         )
     elif metric == "accuracy" and measured.traced:
         sentences.append("±: population standard deviation over the 10 folds.")
-    if any(benchmarks()[name].drawn for name in databases):
+    if any(name in benchmarks() and benchmarks()[name].drawn for name in databases):
         sentences.append(
             "toyfaces benchmarks are drawn faces: their values compare methods with each other, "
             "and say nothing about real faces."
@@ -130,9 +128,20 @@ def make_report(
     for cell in measured.traced:
         for origin in cell.origins:
             if origin.mark:
-                where = f"{cell.row} ({benchmarks()[cell.column].title})"
+                where = f"{cell.row} ({reader.title(cell.column)})"
                 marks.setdefault(origin.mark, {})[where] = None
     sentences += [f"Scores {mark}: {', '.join(cells)}." for mark, cells in marks.items()]
+    never = [
+        f"{row['model']} ({reader.title(name)}) {row[f'{name}_never_match']:,}"
+        for row in measured.rows
+        for name in databases
+        if f"{name}_never_match" in row
+    ]
+    if never:
+        sentences.append(
+            "Pairs that never match, for one of their images could not be used: "
+            f"{', '.join(never)}."
+        )
     sentences.append("An empty cell is unknown or not measured.")
     shown = [column.key for column in columns]
     sentences += [n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown]
@@ -140,9 +149,7 @@ def make_report(
     return Report(table, measured.traced, measured.problems)
 
 
-def draw_report(
-    entries: Sequence[Entry], databases: Sequence[str], reader: ScoreReader, folder: Path
-) -> list[Path]:
+def draw_report(entries: Sequence[Entry], reader: ScoreReader, folder: Path) -> list[Path]:
     """Draw ROC, DET and histograms of each benchmark, and the training curves, as PNG and PDF.
 
     Of a row with several seeds the first is drawn. Score files that cannot be read are left out:
@@ -152,7 +159,7 @@ def draw_report(
 
     written: list[Path] = []
     first = {entry.label: entry.models[0] for entry in entries if entry.models}
-    for database in databases:
+    for database in reader.databases:
         scores = {}
         for label, model in first.items():
             if not (model / database).is_dir():
@@ -161,10 +168,12 @@ def draw_report(
                 frame = reader.read(model, database)
             except SynthDistillError:
                 continue
-            scores[label] = (frame["genuine"].to_numpy(bool), frame["score"].to_numpy(float))
+            # pairs that never match stand with the least alike
+            values = frame["score"].to_numpy(float).clip(min=-2.0)
+            scores[label] = (frame["genuine"].to_numpy(bool), values)
         if scores:
             for name, plot in plots.SCORE_PLOTS.items():
-                figure = plot(scores, benchmarks()[database].title)
+                figure = plot(scores, reader.title(database))
                 written += plots.save_figure(figure, folder, f"{name}-{database}")
     logs = {}
     for label, model in first.items():
@@ -179,7 +188,7 @@ def draw_report(
 
 
 def draw_property(
-    table: Table, databases: Sequence[str], metric: str, plot: Mapping[str, Any], folder: Path
+    table: Table, reader: ScoreReader, metric: str, plot: Mapping[str, Any], folder: Path
 ) -> list[Path]:
     """Draw the metric against a property, if any row knows both, as ``METRIC-PROPERTY``.
 
@@ -187,8 +196,8 @@ def draw_property(
     ----------
     table
         The rows.
-    databases
-        A line for each.
+    reader
+        Its databases are lines.
     metric
         What stands in their columns.
     plot
@@ -200,12 +209,12 @@ def draw_property(
     from . import plots
 
     one = plot.get("benchmark")
-    titles = {n: benchmarks()[n].title for n in databases if one in (None, n, n.partition("-")[2])}
+    names = [n for n in reader.databases if one in (None, n, n.partition("-")[2])]
     rows = table.rows
     figure = plots.plot_property(
         rows[rows["section"] == plot["section"]] if plot.get("section") else rows,
         plot["x"],
-        titles,
+        {name: reader.title(name) for name in names},
         plot["xlabel"],
         f"{metric} (%)",
         title=table.title,

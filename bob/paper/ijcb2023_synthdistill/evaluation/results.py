@@ -2,17 +2,20 @@
 
 import functools
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..benchmarks import accuracy
+from ..benchmarks.benchmark import benchmarks
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
-from ..files import SynthDistillError, read_record
+from ..files import SynthDistillError, nearest, read_record
+from .interruption import exit_when_interrupted
 from .provenance import Origin, TracedValue, trace
 
 SCORES = "scores-dev.csv"
@@ -104,20 +107,54 @@ def measure(scores: pd.DataFrame, metric: str) -> tuple[float | None, float | No
     return None if rate is None else float(rate), None
 
 
+def open_database(name: str) -> Verification:
+    """Open pairs by a benchmark's name, a list of one's own (CSV), or a Bob configuration (.py)."""
+    if name in benchmarks():
+        return Verification(name)
+    if not name.endswith((".csv", ".py")) or not Path(name).is_file():
+        raise SynthDistillError(
+            f"there is no benchmark `{name}`.{nearest(name, benchmarks())} Choose one of "
+            f"{', '.join(benchmarks())}, or name a list of your own (*.csv) or a Python file "
+            "(*.py) that defines `database`."
+        )
+    if name.endswith(".csv"):
+        return Verification.from_csv(name)
+    from clapper.config import load
+
+    try:
+        found: Any = load([name], entry_point_group="bob.bio.config")
+    except SynthDistillError:
+        raise
+    except Exception as error:  # whatever a user's code raises
+        raise SynthDistillError(f"cannot run {name}: {type(error).__name__}: {error}") from error
+    exit_when_interrupted()  # Bob's imports have changed it
+    if not isinstance(database := getattr(found, "database", None), Verification):
+        raise SynthDistillError(
+            f"{name} defines no `database` with pairs and folds. Expected, for example: "
+            "`database = PairDatabase('lfw', '/my/folder')`."
+        )
+    return database
+
+
 class ScoreReader:
     """Reads score files of many models, each file and each database once.
 
     Parameters
     ----------
-    load_database
-        Gives the pairs of a benchmark by its name.
+    databases
+        The pairs, by the name of the folder that the scores lie in.
     """
 
-    def __init__(self, load_database: Callable[[str], Any] | None = None) -> None:
-        self._load = functools.cache(load_database or Verification)
-        self._fingerprint = functools.cache(lambda database: self._load(database).fingerprint())
+    def __init__(self, databases: Mapping[str, Verification]) -> None:
+        self.databases = databases
+        self._fingerprint = functools.cache(lambda name: self.databases[name].fingerprint())
         self.trace = functools.cache(self._trace)
         self.read = functools.cache(self._read)
+
+    def title(self, database: str) -> str:
+        """Give a database's title without opening it, if it is a benchmark of ours."""
+        known = benchmarks().get(database)
+        return known.title if known else self.databases[database].title
 
     def _trace(self, model: Path, database: str) -> Origin:
         """Find what a model's scores on a database are of; refuse what is not so any more."""
@@ -129,7 +166,7 @@ class ScoreReader:
     def _read(self, model: Path, database: str) -> pd.DataFrame:
         """Read and check a model's scores on a database."""
         self.trace(model, database)
-        return read_scores(model / database / SCORES, self._load(database))
+        return read_scores(model / database / SCORES, self.databases[database])
 
 
 @dataclass(frozen=True)
@@ -161,10 +198,8 @@ class Measured:
     problems: list[str] = field(default_factory=list)
 
 
-def measure_entries(
-    entries: Sequence[Entry], databases: Sequence[str], metric: str, reader: ScoreReader
-) -> Measured:
-    """Measure rows: a column for each database.
+def measure_entries(entries: Sequence[Entry], metric: str, reader: ScoreReader) -> Measured:
+    """Measure rows: a column for each of the reader's databases.
 
     A row of one model shows its value and, of accuracy, the deviation over folds; a row of several
     seeds the mean and the sample standard deviation over seeds, and the number of seeds. A database
@@ -178,15 +213,16 @@ def measure_entries(
         row |= {"kind": "measured", "source": ""}
         row |= {"seeds": str(len(entry.models))} if len(entry.models) > 1 else {}
         row |= entry.values
-        for database in databases:
+        for database in reader.databases:
             if not any((model / database).is_dir() for model in entry.models):
                 continue
             try:
-                found = [measure(reader.read(m, database), metric) for m in entry.models]
+                frames = [reader.read(model, database) for model in entry.models]
             except SynthDistillError as error:
                 if error.message not in measured.problems:
                     measured.problems.append(error.message)
                 continue
+            found = [measure(frame, metric) for frame in frames]
             value, deviation = found[0]
             if len(found) > 1:
                 values = [value for value, _ in found if value is not None]
@@ -196,6 +232,8 @@ def measure_entries(
             if value is None:
                 continue
             row |= {database: value, f"{database}_std": deviation}
+            if never := sum(int(np.isneginf(frame["score"]).sum()) for frame in frames):
+                row[f"{database}_never_match"] = never
             origins = [reader.trace(model, database) for model in entry.models]
             measured.traced.append(TracedValue(entry.label, database, value, origins))
         measured.rows.append(row)

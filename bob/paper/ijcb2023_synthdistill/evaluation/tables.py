@@ -53,7 +53,8 @@ class Table:
     rows
         Columns ``section``, ``model``, ``kind`` (measured or published), ``source`` (of published
         rows), and for each key a number in its base unit (a fraction, a count, bytes, seconds) or
-        a text; ``KEY_std`` is a number's deviation.
+        a text; ``KEY_std`` is a number's deviation, ``KEY_never_match`` how many pairs could only
+        be counted as different.
     notes
         What the reader must know, a sentence each.
     """
@@ -174,12 +175,14 @@ def to_latex(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """Write a table as CSV: base units (fractions, counts, bytes, seconds), full precision.
 
-    The columns ``kind`` and ``source`` say of each row whether it was measured. Deviations stand in
-    a second column, ``KEY_std``, if there are any.
+    The columns ``kind`` and ``source`` say of each row whether it was measured. Deviations, and
+    numbers of pairs that never match, stand in columns of their own if there are any.
     """
     rows = table.rows
-    keys = [name for column in table.columns for name in (column.key, f"{column.key}_std")]
-    kept = [k for k in keys if not k.endswith("_std") or (k in rows and rows[k].notna().any())]
+    kept = []
+    for column in table.columns:
+        further = (f"{column.key}_{suffix}" for suffix in ("std", "never_match"))
+        kept += [column.key, *(key for key in further if key in rows and rows[key].notna().any())]
     wanted = rows.reindex(columns=["section", "model", "kind", *kept, "source"])
     return wanted.to_csv(index=False, lineterminator="\n")
 

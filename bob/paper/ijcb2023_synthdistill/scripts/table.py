@@ -48,7 +48,9 @@ COSTS = ("parameters", "multiply_adds", "file_size", "seconds")
     "--database",
     "databases",
     multiple=True,
-    help="A benchmark to show; may be given several times.  [default: those that were evaluated]",
+    metavar="DATABASE",
+    help="A benchmark to show, or pairs of your own: their pairs.csv, or the configuration (*.py) "
+    "that Bob took; may be given several times.  [default: those that were evaluated]",
 )
 @click.option("-m", "--metric", type=click.Choice(METRICS), default="accuracy", show_default=True)
 @click.option(
@@ -93,23 +95,25 @@ def table(
     A score file that is incomplete, corrupt, or not of the model beside it is named, its cell stays
     empty, and the exit status is 1.
     """
+    from ..benchmarks.benchmark import benchmarks
+    from ..evaluation.interruption import exit_when_interrupted
     from ..evaluation.provenance import describe_provenance
     from ..evaluation.published import select_published
     from ..evaluation.report import draw_property, draw_report, make_report
-    from ..evaluation.results import ScoreReader
+    from ..evaluation.results import SCORES, ScoreReader, open_database
     from ..evaluation.tables import to_markdown, write_table
-    from ..files import atomic_write
+    from ..files import SynthDistillError, atomic_write
 
+    exit_when_interrupted()
     if bool(folders) == (rows is not None):
         raise click.UsageError("expected either FOLDER... or --rows FILE")
     declared = _declare(folders, **options) if rows is None else _read(rows)
     entries, problems = _entries(declared)
-    chosen, metric = declared["databases"], declared.get("metric", "accuracy")
-    reader = ScoreReader()
+    opened = [open_database(name) for name in declared["databases"]]
+    reader, metric = ScoreReader({d.name: d for d in opened}), declared.get("metric", "accuracy")
     report = make_report(
         declared["title"],
         entries,
-        chosen,
         reader,
         metric=metric,
         published=[
@@ -118,6 +122,21 @@ def table(
         properties=declared.get("properties", ()),
         notes=declared.get("notes", ()),
     )
+    problems += report.problems
+    if rows is None and options["databases"] and not report.traced and not problems:
+        raise SynthDistillError(
+            f"no model in {', '.join(map(str, folders))} was evaluated on "
+            f"{', '.join(reader.databases)}, and a table without values is not written. Evaluate, "
+            "as `bob bio pipeline simple -d DATABASE -p MODEL/pipeline.py -o MODEL/DATABASE`."
+        )
+    for model in {model for entry in entries for model in entry.models}:
+        for path in sorted(model.glob(f"*/{SCORES}")):
+            if path.parent.name not in (*benchmarks(), *reader.databases):
+                click.echo(
+                    f"warning: {path} is left out: {path.parent.name} is no benchmark. Give its "
+                    "pairs with -d, as pairs.csv or as a configuration of Bob's.",
+                    err=True,
+                )
     output = output or (folders[0] if rows is None else rows.parent)
     click.echo(to_markdown(report.table))
     written = write_table(report.table, output)
@@ -129,13 +148,12 @@ def table(
         with atomic_write(written[-1]) as temporary:
             temporary.write_text(listing + "\n", encoding="utf-8")
     if plots:
-        written += draw_report(entries, chosen, reader, output)
+        written += draw_report(entries, reader, output)
         if "plot" in declared:
-            written += draw_property(report.table, chosen, metric, declared["plot"], output)
+            written += draw_property(report.table, reader, metric, declared["plot"], output)
     names = [path.name for path in written if path.suffix not in (".png", ".pdf")]
     pictures = sum(path.suffix == ".png" for path in written)
     click.echo(f"{output}: {', '.join(names)} and {pictures} plots (PNG and PDF)", err=True)
-    problems += report.problems
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
     if problems:
@@ -175,23 +193,15 @@ def _declare(
     title: str,
 ) -> dict[str, Any]:
     """Make of the command line what ``--rows`` declares."""
-    from ..benchmarks.benchmark import benchmarks, get_benchmark
-    from ..evaluation.results import SCORES, find_models
+    from ..benchmarks.benchmark import benchmarks
+    from ..evaluation.results import find_models
 
     models = find_models(folders)
-    scored = [path for folder in models.values() for path in sorted(folder.glob(f"*/{SCORES}"))]
-    for path in scored:
-        if path.parent.name not in benchmarks():
-            click.echo(
-                f"warning: {path} is left out: its folder is not named after a benchmark "
-                f"({', '.join(benchmarks())})",
-                err=True,
-            )
     # all of each kind of which one was evaluated; the real ones where none was
     kinds = {b.drawn for n, b in benchmarks().items() for m in models.values() if (m / n).is_dir()}
     shown = [name for name, b in benchmarks().items() if b.drawn in (kinds or {False})]
     chosen = list(databases) or shown
-    real = any(not get_benchmark(name).drawn for name in chosen)
+    real = any(name in benchmarks() and not benchmarks()[name].drawn for name in chosen)
     if published and not (real and metric == "accuracy"):
         raise click.UsageError(
             "published results are accuracies on the real benchmarks: they cannot stand beside "
