@@ -332,7 +332,9 @@ def folder(tmp_path, student_file, random_faces, monkeypatch):
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "student.safetensors").write_bytes(student_file.read_bytes())
-    (tmp_path / "run" / "pipeline.py").write_text(run_folder.PIPELINE)
+    (tmp_path / "run" / "pipeline.py").write_text(
+        run_folder.PIPELINE.format(imports="", network="")
+    )
     (tmp_path / "database.py").write_text(
         "from pathlib import Path\n"
         "from pair_world import RandomFaces\n"
