@@ -10,6 +10,7 @@ from bob.paper.ijcb2023_synthdistill import faces
     ("resolution", "rows", "columns"),
     [
         # each corner truncated, as the published code does
+        (32, (1, 30), (1, 29)),
         (64, (5, 59), (4, 58)),
         (128, (10, 118), (10, 118)),
         (256, (21, 234), (22, 235)),
@@ -18,9 +19,7 @@ from bob.paper.ijcb2023_synthdistill import faces
     ],
 )
 def test_the_crop_box_is_the_published_slice(resolution, rows, columns):
-    top, left, side = faces.crop_box(resolution)
-    assert (top, top + side) == rows
-    assert (left, left + side) == columns
+    assert faces.crop_box(resolution) == (slice(*rows), slice(*columns))
 
 
 def test_crop_is_the_slice_then_bilinear():
@@ -36,13 +35,13 @@ def test_crop_is_the_slice_then_bilinear():
 
 def test_crop_moves_the_eyes_to_the_template():
     for resolution in (32, 64, 128, 256, 512, 1024):
-        top, left, side = faces.crop_box(resolution)
-        assert top >= 0 and left >= 0
-        assert top + side <= resolution and left + side <= resolution
-        scale = faces.FACE_SIZE / side
         pixel = resolution / 1024
-        assert abs((480 * pixel - top) * scale - 51.6) <= 2 * scale
-        assert abs((380 * pixel - left) * scale - 38.2946) <= 2 * scale
+        for box, eye, wanted in zip(
+            faces.crop_box(resolution), (480, 380), faces.LEFT_EYE, strict=True
+        ):
+            assert 0 <= box.start < box.stop <= resolution
+            scale = faces.FACE_SIZE / (box.stop - box.start)
+            assert abs((eye * pixel - box.start) * scale - wanted) <= 2 * scale
 
 
 def test_teacher_and_student_inputs_are_the_recipe_s():

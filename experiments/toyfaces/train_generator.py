@@ -80,8 +80,8 @@ class Targets(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def difference(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Compare images in pixels and edges at three scales, the cropped face counting twice."""
     weight = torch.ones_like(wanted[:1, :1])
-    top, left, side = faces.crop_box(wanted.shape[-1])
-    weight[:, :, top : top + side, left : left + side] = 2.0
+    rows, columns = faces.crop_box(wanted.shape[-1])
+    weight[:, :, rows, columns] = 2.0
     error = (made - wanted) * weight
     total = error.new_zeros(())
     for scale in range(3):

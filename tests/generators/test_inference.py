@@ -32,11 +32,9 @@ def noise_of(batch):
 
 def in_window(images):
     """Set to zero what the crop does not read."""
-    top, left, side = faces.crop_box(images.shape[-1])
+    rows, columns = faces.crop_box(images.shape[-1])
     masked = torch.zeros_like(images)
-    masked[..., top : top + side, left : left + side] = images[
-        ..., top : top + side, left : left + side
-    ]
+    masked[..., rows, columns] = images[..., rows, columns]
     return masked
 
 

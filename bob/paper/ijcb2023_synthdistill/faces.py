@@ -24,28 +24,21 @@ FFHQ_RIGHT_EYE = (480, 650)
 """(y, x) of the eye that is right in the image, in an FFHQ-aligned image of 1024x1024 pixels."""
 
 
-def crop_box(resolution: int) -> tuple[int, int, int]:
-    """Find the square of an FFHQ-aligned image that becomes the aligned face.
+def crop_box(resolution: int) -> tuple[slice, slice]:
+    """Give the rows and columns of an FFHQ-aligned image that become the aligned face.
 
-    The eyes of FFHQ-aligned images are known (no detector needed): scaled to the resolution by
-    truncation, they must land on the eyes of the aligned face.
-
-    Parameters
-    ----------
-    resolution
-        Height and width of the image, in pixels.
-
-    Returns
-    -------
-        ``(top, left, side)`` in pixels: ``(21, 22, 213)`` at 256.
+    The eyes of FFHQ-aligned images are known (no detector needed): scaled to the resolution, they
+    must land on the eyes of the aligned face. As in the published code the eyes, and both corners
+    of the box, are truncated to whole pixels: at 256 rows 21 to 233 and columns 22 to 234. From 64
+    to 2048 pixels (powers of two) the box is a square; at 32 it has 29 rows and 28 columns.
     """
     eye_y = FFHQ_LEFT_EYE[0] * resolution // FFHQ_SIZE
     left_x = FFHQ_LEFT_EYE[1] * resolution // FFHQ_SIZE
     right_x = FFHQ_RIGHT_EYE[1] * resolution // FFHQ_SIZE
     scale = (right_x - left_x) / (RIGHT_EYE[1] - LEFT_EYE[1])
-    top = int(eye_y - scale * LEFT_EYE[0])
-    left = int(left_x - scale * LEFT_EYE[1])
-    return top, left, round(scale * FACE_SIZE)
+    top, left = eye_y - scale * LEFT_EYE[0], left_x - scale * LEFT_EYE[1]
+    side = scale * FACE_SIZE
+    return slice(int(top), int(top + side)), slice(int(left), int(left + side))
 
 
 def crop(images: torch.Tensor) -> torch.Tensor:
@@ -61,10 +54,9 @@ def crop(images: torch.Tensor) -> torch.Tensor:
         Faces ``[B, 3, 112, 112]`` in [-1, 1], resized bilinearly (``align_corners=False``, no
         antialias), as the published training does.
     """
-    top, left, side = crop_box(images.shape[-1])
-    window = images[:, :, top : top + side, left : left + side]
+    rows, columns = crop_box(images.shape[-1])
     return F.interpolate(
-        window.clamp(-1.0, 1.0),
+        images[:, :, rows, columns].clamp(-1.0, 1.0),
         size=(FACE_SIZE, FACE_SIZE),
         mode="bilinear",
         align_corners=False,

@@ -62,8 +62,9 @@ def least_bytes(
     ``mapping`` ... ``student`` are the networks' numbers of weights.
     """
     whole, frozen = 4.0, 2.0 if options.precision in ("bf16", "16") else 4.0
-    _, _, side = faces.crop_box(resolution)
-    image, face = (12.0 * options.batch_size * s**2 for s in (side, faces.FACE_SIZE))
+    pixel = 12.0 * options.batch_size
+    rows, columns = (span.stop - span.start for span in faces.crop_box(resolution))
+    image, face = pixel * rows * columns, pixel * faces.FACE_SIZE**2
     return {
         "mapping": whole * mapping,
         "synthesis": 2 * (frozen * synthesis + image),

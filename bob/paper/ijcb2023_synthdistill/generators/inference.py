@@ -52,8 +52,9 @@ def for_inference(generator: nn.Module, dtype: torch.dtype | None = None) -> nn.
     """
     if type(generator) is not Generator:
         return generator
-    top, left, side = crop_box(generator.resolution)
-    inside = min(top, left) >= 0 and max(top, left) + side <= generator.resolution
+    inside = all(
+        0 <= s.start < s.stop <= generator.resolution for s in crop_box(generator.resolution)
+    )
     return InferenceGenerator(generator, dtype) if inside else generator
 
 
@@ -73,8 +74,7 @@ class InferenceGenerator(nn.Module):
 
 def needed_windows(resolution: int) -> dict[int, Window]:
     """Give the part of each resolution's activations that the crop of the image depends on."""
-    top, left, side = crop_box(resolution)
-    windows = {resolution: (slice(top, top + side), slice(left, left + side))}
+    windows = {resolution: crop_box(resolution)}
     while resolution > 4:
         window = _grow(windows[resolution], resolution)
         resolution //= 2

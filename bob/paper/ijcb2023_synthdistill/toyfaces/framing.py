@@ -50,7 +50,8 @@ def pixel_to_template(
             columns(conditions, "photo_x").double(), columns(conditions, "photo_y").double()
         )
     elif framing in FRAMINGS:
-        top, left, side = faces.crop_box(size) if framing == "ffhq" else (0, 0, size)
+        rows, across = faces.crop_box(size) if framing == "ffhq" else (slice(0, size),) * 2
+        top, left, side = rows.start, across.start, rows.stop - rows.start
         factor = torch.full([len(conditions)], faces.FACE_SIZE / side, dtype=torch.complex128)
         middle = torch.full_like(factor, complex(left + side / 2, top + side / 2))
     else:
