@@ -297,7 +297,7 @@ def test_a_student_that_changes_meanwhile_gets_no_scores(student_file, random_fa
 HOLD = """
 import sys, time
 from pathlib import Path
-from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import _hold
+from bob.paper.ijcb2023_synthdistill.evaluation.output import _hold
 held = _hold(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

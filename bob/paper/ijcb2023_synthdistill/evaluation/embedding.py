@@ -164,7 +164,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         if not (np.isfinite(norms) & (norms > 0)).all():
             raise SynthDistillError(
                 "expected finite embeddings other than zero, found one of length "
-                f"{norms[np.argmin(norms)]} from the {self.recipe}: its training diverged, or its "
+                f"{norms[np.argmin(norms)]} from {self.recipe}: its training diverged, or its "
                 "file is damaged. Train it again, or evaluate an earlier copy."
             )
         return embeddings

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from ..recognition.own import Network
 
-Kind = Literal["student", "teacher", "network"]
+KEYS = {"student": STUDENT, "teacher": TEACHER}
+COMMANDS = {
+    "student": "Train one with `synthdistill-train`, or correct the path.",
+    "teacher": "Get it with `synthdistill-fetch`, or correct the path.",
+}
 
 _lock = threading.Lock()
 
@@ -31,63 +35,50 @@ class NetworkRecipe:
         ``"student"`` (a ``student.safetensors``), ``"teacher"`` (a teacher's file) or
         ``"network"`` (a network of one's own with its weights).
     source
-        The file (made absolute, so that a worker started elsewhere finds it), ``None``: the one
-        named by ``bob config set``. Or what makes a ``"network"``: ``"package.module:name"``, a
-        class or a function; it takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives
-        ``[B, D]``.
+        The file, ``None``: the one named by ``bob config set``. Or what makes a ``"network"``:
+        ``"package.module:name"``, a class or a function; it takes faces ``[B, 3, 112, 112]``, RGB,
+        in [-1, 1] and gives ``[B, D]``.
     network
         What makes the network of a student that is no timm model: see ``load_student``.
     """
 
-    kind: Kind
+    kind: Literal["student", "teacher", "network"]
     source: "Path | Network | None" = None
     network: "Network | None" = None
 
     def __post_init__(self) -> None:
-        if self.kind != "network":
-            if self.source is not None:
-                path = Path(str(self.source)).expanduser().absolute()
-                object.__setattr__(self, "source", path)
+        if self.kind != "network" and self.source is not None:
+            # absolute, so that a worker started elsewhere finds it
+            path = Path(str(self.source)).expanduser().absolute()
+            object.__setattr__(self, "source", path)
         elif isinstance(self.source, str) and ":" not in self.source:
             raise SynthDistillError(
                 f"expected the name of a network as package.module:name, found {self.source!r}"
             )
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.place()}"
-
-    def place(self) -> str:
         """Name the file, or the network as ``package.module:name``."""
-        if self.kind != "network":
-            return str(self.source or "(configured)")
         from ..recognition.own import name_network
 
+        if self.kind != "network":
+            return str(self.source or f"the configured {self.kind}")
         return name_network(self.source)  # type: ignore[arg-type]
 
     def path(self) -> Path:
         """Find the file, as given or as configured."""
-        if self.source is None:
-            key = STUDENT if self.kind == "student" else TEACHER
-            found = require_path(key, f"the {self.kind}'s file")
-        else:
-            found = Path(str(self.source))
-        if not found.is_file():
+        found = self.source or require_path(KEYS[self.kind], f"the {self.kind}'s file")
+        if not isinstance(found, Path) or not found.is_file():
+            what = "a folder" if Path(str(found)).is_dir() else "nothing"
             raise SynthDistillError(
-                f"expected the {self.kind}'s file, found "
-                f"{'a folder' if found.is_dir() else 'nothing'} at {found}. "
-                + (
-                    "Train one with `synthdistill-train`, or correct the path."
-                    if self.kind == "student"
-                    else "Get it with `synthdistill-fetch`, or correct the path."
-                )
+                f"expected the {self.kind}'s file, found {what} at {found}. {COMMANDS[self.kind]}"
             )
         return found
 
     def fingerprint(self) -> str:
         """Compute what tells this network from others: the SHA-256 of its file, or its weights."""
-        return (
-            _sha256(*_state(self.path())) if self.kind != "network" else _digest(self.load("cpu"))
-        )
+        if self.kind == "network":
+            return _digest(self.load("cpu"))
+        return _sha256(*_state(self.path()))
 
     def load(self, device: str) -> "torch.nn.Module":
         """Give the network, ready for inference: loaded once in a process, again if it changed."""
@@ -138,5 +129,5 @@ def _load(pickled: bytes, device: str, state: tuple[Any, ...]) -> "torch.nn.Modu
         network = load_teacher(state[0])
     else:
         network = make_network(recipe.source)  # type: ignore[arg-type]
-        measure_embedding(network, recipe.place())
+        measure_embedding(network, str(recipe))
     return lay_out(network.eval().requires_grad_(False).to(device))

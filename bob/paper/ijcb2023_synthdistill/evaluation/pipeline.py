@@ -1,35 +1,29 @@
 """Bob pipelines for our networks: embeddings, cosine scores, and a score file that is complete."""
 
-import atexit
 import contextlib
-import fcntl
 import functools
-import itertools
-import logging
 import math
-import os
-import shutil
 import signal
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import dask
+import dask.bag
 import numpy as np
 from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import BioAlgCheckpointWrapper, CSVScoreWriter, PipelineSimple
 from bob.pipelines import Sample, SampleSet, ToDaskBag
-from dask.delayed import Delayed
-from distributed import Client, KilledWorker, Worker, WorkerPlugin
+from distributed import Client
 from sklearn.pipeline import Pipeline
 
-from ..benchmarks.verification import Verification
-from ..files import SynthDistillError, atomic_write, remove_temporaries
+from ..files import SynthDistillError
 from ..recognition.own import Network
+from .clients import DelayedScores, close_at_exit
 from .embedding import CPU_BATCH, EmbeddingTransformer
-from .interruption import exit_when_interrupted
 from .network import NetworkRecipe
-from .provenance import write_origin
+from .output import Output
+from .terminal import exit_when_interrupted
 
 LARGEST_PARTITION = 128
 """Sample sets in a task of dask, unless the user says how many. Where nobody says, dask makes 300
@@ -75,26 +69,20 @@ class CosineScores(Distance):
 class NetworkPipeline(PipelineSimple):
     """Bob's simple pipeline without feature files, with a score file that is complete or not there.
 
-    Beside the scores it writes what they are of: see :py:mod:`.provenance`. The parameters are
-    those of :py:class:`.embedding.EmbeddingTransformer`.
+    Beside the scores it writes what they are of: see :py:mod:`.provenance`. The options are those
+    of :py:class:`.embedding.EmbeddingTransformer`.
     """
 
-    def __init__(
-        self,
-        recipe: NetworkRecipe,
-        mirror: bool = True,
-        batch_size: int | None = None,
-        device: str | None = None,
-    ) -> None:
-        self.embedding = EmbeddingTransformer(recipe, mirror, batch_size, device)
+    def __init__(self, recipe: NetworkRecipe, **options: Any) -> None:
+        self.embedding = EmbeddingTransformer(recipe, **options)
         super().__init__(Pipeline([("embedding", self.embedding)]), CosineScores())
-        self._evaluation: Evaluation | None = None
+        self._output: Output | None = None
         if "jobqueue" in getattr(signal.getsignal(signal.SIGINT), "__module__", ""):
             exit_when_interrupted()
 
     def __getstate__(self) -> dict[str, Any]:
-        # a worker that writes scores needs no evaluation
-        return {**self.__dict__, "_evaluation": None}
+        # workers write parts of the scores only
+        return {**self.__dict__, "_output": None}
 
     @property
     def biometric_algorithm(self) -> Any:
@@ -117,32 +105,26 @@ class NetworkPipeline(PipelineSimple):
         return_templates: bool = False,
     ) -> Any:
         """Compute scores as :py:class:`bob.bio.base.pipelines.PipelineSimple` does."""
-        expected = (
-            len(probe_samples) * len(biometric_reference_samples)
-            if score_all_vs_all
-            else sum(len({str(other) for other in probe.references}) for probe in probe_samples)
-        )
+        references, probes = biometric_reference_samples, probe_samples
         with contextlib.suppress(ValueError):  # there is no client
-            _close_at_exit(Client.current())
+            close_at_exit(Client.current())
+        # Bob's own commands write below their output folder; other scripts anywhere
         parts = Path(self.score_writer.path)
-        self._evaluation = Evaluation(
-            # Bob's own commands write below their output folder; other scripts anywhere
+        self._output = Output(
             parts.parent if parts.name == "tmp" else None,
             self.embedding,
-            getattr(biometric_reference_samples, "database", None),
-            expected,
+            getattr(references, "database", None),
+            len(probes) * len(references)
+            if score_all_vs_all
+            else sum(len({str(other) for other in probe.references}) for probe in probes),
         )
-        self._suit_partitions(max(len(biometric_reference_samples), len(probe_samples)))
+        self._suit_partitions(max(len(references), len(probes)))
         try:
             return super().__call__(
-                background_model_samples,
-                biometric_reference_samples,
-                probe_samples,
-                score_all_vs_all,
-                return_templates,
+                background_model_samples, references, probes, score_all_vs_all, return_templates
             )
         except BaseException:
-            self._evaluation.end()
+            self._output.end()
             raise
 
     def _suit_partitions(self, sample_sets: int) -> None:
@@ -166,183 +148,12 @@ class NetworkPipeline(PipelineSimple):
 
     def post_process(self, score_paths: Any, filename: str) -> Any:
         """Put the parts of the score file together, once dask has computed them if it does."""
-        import dask.bag
-
+        assert self._output is not None, "Bob calls the pipeline first"  # noqa: S101
         headers = 1 if isinstance(self.score_writer, CSVScoreWriter) else 0
-        assert self._evaluation is not None, "Bob calls the pipeline first"  # noqa: S101
-        finish = functools.partial(self._evaluation.finish, path=Path(filename), headers=headers)
+        finish = functools.partial(self._output.finish, path=Path(filename), headers=headers)
         if isinstance(score_paths, dask.bag.Bag):
-            return DelayedScores(dask.delayed(list)(score_paths), finish, self._evaluation.end)
+            return DelayedScores(dask.delayed(list)(score_paths), finish, self._output.end)
         return finish(score_paths)
-
-
-class Evaluation:
-    """One evaluation at work: it holds its folder, and makes the score file and its record.
-
-    Parameters
-    ----------
-    folder
-        The output folder, if it is known: a second evaluation into it is refused.
-    embedding
-        Knows network and options.
-    database
-        The benchmark, if it is one of ours.
-    expected
-        Number of scores.
-    """
-
-    def __init__(
-        self,
-        folder: Path | None,
-        embedding: EmbeddingTransformer,
-        database: Verification | None,
-        expected: int,
-    ) -> None:
-        self.recipe, self.expected, self.folder = embedding.recipe, expected, folder
-        self.started, own = time.monotonic(), embedding.recipe.kind == "network"
-        self.description = {
-            "network": {
-                "kind": self.recipe.kind,
-                "place": self.recipe.place() if own else str(self.recipe.path()),
-                "sha256": self.recipe.fingerprint(),
-            },
-            "options": {k: v for k, v in vars(embedding).items() if k != "recipe"},
-            "database": {
-                "name": database.name,
-                "description": database.describe(),
-                "fingerprint": database.fingerprint(),
-                "unusable": {
-                    database.opened.pairs.images[n]: why for n, why in database.unusable.items()
-                },
-            }
-            if database
-            else {},
-        }
-        self._held = _hold(folder) if folder else None
-        self._tidy()
-
-    def finish(self, parts: Iterable[str], path: Path, headers: int) -> list[str]:
-        """Write the parts of a score file as one, with its record: all of it or nothing."""
-        rows = 0
-        try:
-            with atomic_write(path) as temporary:
-                with temporary.open("w", newline="") as whole:
-                    for number, part in enumerate(parts):
-                        with Path(part).open(newline="") as lines:
-                            head = list(itertools.islice(lines, headers))
-                            whole.writelines(head if number == 0 else [])
-                            for line in lines:
-                                whole.write(line)
-                                rows += 1
-                if rows != self.expected:
-                    raise SynthDistillError(
-                        f"expected {self.expected:,} scores, found {rows:,}: {path} is not "
-                        "written. Are all references of the database's probes among its "
-                        "references, each once?"
-                    )
-                if self.recipe.fingerprint() != self.description["network"]["sha256"]:
-                    raise SynthDistillError(
-                        f"the {self.recipe} changed during its evaluation: evaluate it again."
-                    )
-                seconds = round(time.monotonic() - self.started, 3)
-                write_origin(path, temporary, {**self.description, "seconds": seconds})
-        finally:
-            self.end()
-        return [str(path)]
-
-    def end(self) -> None:
-        """Remove what is half done, and free the folder."""
-        self._tidy()
-        if self._held:
-            self._held.close()
-            self._held = None
-
-    def _tidy(self) -> None:
-        if self.folder and self._held:
-            shutil.rmtree(self.folder / "tmp", ignore_errors=True)
-            remove_temporaries(self.folder)
-
-
-def _hold(folder: Path) -> IO[str]:
-    """Hold a folder for this process; the system frees it when the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        stream = os.fdopen(os.open(folder / ".lock", flags, 0o666), "r+")
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise SynthDistillError(
-            f"another evaluation is at work in {folder}, or the folder cannot be written: wait for "
-            "it, or choose another folder with -o."
-        ) from error
-    except OSError as error:
-        raise SynthDistillError(
-            f"cannot write to {folder}: {error.strerror}. Choose another folder with -o."
-        ) from error
-    return stream
-
-
-class DelayedScores(Delayed):
-    """Scores that Bob lets dask compute, and that become a file in the process that asked.
-
-    Parameters
-    ----------
-    parts
-        Gives the parts of the score file.
-    finish
-        Makes one file of them.
-    end
-        Is called when that cannot be.
-    """
-
-    __slots__ = ("end", "finish")
-
-    def __init__(self, parts: Delayed, finish: Callable, end: Callable) -> None:
-        super().__init__(parts.key, parts.dask)
-        self.finish, self.end = finish, end
-
-    def compute(self, **options: Any) -> Any:
-        """Compute the parts, and finish."""
-        client = options.get("scheduler")
-        try:
-            if isinstance(client, Client):
-                client.register_plugin(QuietWorker())
-            parts = super().compute(**options)
-        except BaseException as error:
-            self.end()
-            if isinstance(error, KilledWorker):
-                raise SynthDistillError(
-                    f"workers died while they embedded images, {error.args[0]} at last. Was there "
-                    "too little memory? Take fewer workers, or smaller partitions with -s."
-                ) from error
-            raise
-        return self.finish(parts)
-
-
-class QuietWorker(WorkerPlugin):
-    """Lets workers leave it to the process that asked to say what went wrong, and end at once."""
-
-    name = "synthdistill-quiet"
-
-    def setup(self, worker: Worker) -> None:  # noqa: ARG002
-        """Prepare a worker, in its main thread: what Bob imports cannot be imported in others."""
-        logging.getLogger("distributed.worker").setLevel(logging.CRITICAL)
-        # taking torch apart lasts seconds, after which the nanny would kill the worker
-        atexit.register(os._exit, 0)
-
-
-@functools.cache
-def _close_at_exit(client: Client) -> None:
-    """See to it that dask ends in order, without a word, when all is said."""
-
-    def close() -> None:
-        logging.disable(logging.CRITICAL)
-        with contextlib.suppress(Exception):
-            client.close()
-            if client.cluster is not None:
-                client.cluster.close()
-
-    atexit.register(close)
 
 
 def student_pipeline(
@@ -370,14 +181,9 @@ def teacher_pipeline(path: Path | str | None = None, **options: Any) -> NetworkP
 
 
 def network_pipeline(network: Network, **options: Any) -> NetworkPipeline:
-    """Make the pipeline of any torch module.
+    """Make the pipeline of any torch module, with the options of :py:func:`student_pipeline`.
 
-    Parameters
-    ----------
-    network
-        What makes it, with its weights: ``"package.module:name"``, a class or a function without
-        arguments. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives ``[B, D]``.
-    options
-        As of :py:func:`student_pipeline`.
+    ``network`` makes it, with its weights: ``"package.module:name"``, a class or a function without
+    arguments. It takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives ``[B, D]``.
     """
     return NetworkPipeline(NetworkRecipe("network", network), **options)

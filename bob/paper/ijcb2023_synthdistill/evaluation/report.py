@@ -1,9 +1,8 @@
 """A report: the table of measured and published rows, its plots, and what could not be measured."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -12,7 +11,7 @@ from ..files import SynthDistillError
 from ..machine import processor
 from .provenance import TracedValue
 from .published import BENCHMARKS
-from .results import Entry, ScoreReader, measure_entries
+from .results import Entry, Measured, ScoreReader, measure_entries
 from .tables import Column, Table
 
 PROPERTIES = {
@@ -51,19 +50,8 @@ METRIC_NOTES = {
 }
 
 
-@dataclass(frozen=True)
-class Report:
-    """A table and what stands behind it.
-
-    Parameters
-    ----------
-    table
-        Measured rows, then published ones.
-    traced
-        Where each measured value comes from.
-    problems
-        What could not be measured, a sentence each that names the file.
-    """
+class Report(NamedTuple):
+    """A table, where each measured value comes from, and what could not be measured, in words."""
 
     table: Table
     traced: Sequence[TracedValue]
@@ -86,10 +74,8 @@ def make_report(
     ----------
     title
         The table's.
-    entries
-        What to measure.
-    reader
-        Reads the score files; its databases are columns.
+    entries, reader
+        What to measure; the reader's databases are columns.
     metric
         One of :py:data:`.results.METRICS`.
     published
@@ -110,43 +96,61 @@ def make_report(
     names = [*properties, "seeds"] if several and "seeds" not in properties else [*properties]
     columns = [PROPERTIES[name] for name in names if name in rows and rows[name].notna().any()]
     columns += [Column(name, reader.title(name), 100.0, 2) for name in databases]
-    kind, _, far = metric.partition("@")
-    sentences = [METRIC_NOTES[kind].format(far=far)] if databases else []
-    if several:
-        sentences.append(
-            "±: sample standard deviation over seeds of the value over all folds, where a row has "
-            "several seeds; else the population standard deviation over folds."
-        )
-    elif metric == "accuracy" and measured.traced:
-        sentences.append("±: population standard deviation over the 10 folds.")
-    if any(name in benchmarks() and benchmarks()[name].drawn for name in databases):
-        sentences.append(
-            "toyfaces benchmarks are drawn faces: their values compare methods with each other, "
-            "and say nothing about real faces."
-        )
-    marks: dict[str, dict[str, None]] = {}
-    for cell in measured.traced:
-        for origin in cell.origins:
-            if origin.mark:
-                where = f"{cell.row} ({reader.title(cell.column)})"
-                marks.setdefault(origin.mark, {})[where] = None
-    sentences += [f"Scores {mark}: {', '.join(cells)}." for mark, cells in marks.items()]
-    never = [
-        f"{row['model']} ({reader.title(name)}) {row[f'{name}_never_match']:,}"
-        for row in measured.rows
-        for name in databases
-        if f"{name}_never_match" in row
-    ]
-    if never:
-        sentences.append(
-            "Pairs that never match, for one of their images could not be used: "
-            f"{', '.join(never)}."
-        )
+    sentences = [*_metric_notes(metric, databases, several, bool(measured.traced))]
+    sentences += _reservations(measured, reader)
     sentences.append("An empty cell is unknown or not measured.")
     shown = [column.key for column in columns]
     sentences += [n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown]
     table = Table(title, columns, rows, [*sentences, *notes])
     return Report(table, measured.traced, measured.problems)
+
+
+def _metric_notes(
+    metric: str, databases: Sequence[str], several: bool, measured: bool
+) -> Iterator[str]:
+    """Say what the numbers are."""
+    known = [benchmarks()[name] for name in databases if name in benchmarks()]
+    kind, _, far = metric.partition("@")
+    note, deviation = METRIC_NOTES[kind].format(far=far), "the 10 folds"
+    if len(known) < len(databases):  # pairs of one's own have any number of folds
+        note = note.replace("each of 10 folds", "each fold").replace("the other nine", "the others")
+        deviation = "folds"
+    if databases:
+        yield note
+    if several:
+        yield (
+            "±: sample standard deviation over seeds of the value over all folds, where a row has "
+            "several seeds; else the population standard deviation over folds."
+        )
+    elif metric == "accuracy" and measured:
+        yield f"±: population standard deviation over {deviation}."
+    if any(benchmark.drawn for benchmark in known):
+        yield (
+            "toyfaces benchmarks are drawn faces: their values compare methods with each other, "
+            "and say nothing about real faces."
+        )
+
+
+def _reservations(measured: Measured, reader: ScoreReader) -> Iterator[str]:
+    """Say of which scores the origin is not what it should be, and which pairs were not scored."""
+    marks: dict[str, dict[str, None]] = {}
+    for cell in measured.traced:
+        where = f"{cell.row} ({reader.title(cell.column)})"
+        for mark in filter(None, (origin.mark for origin in cell.origins)):
+            marks.setdefault(mark, {})[where] = None
+    for mark, cells in marks.items():
+        yield f"Scores {mark}: {', '.join(cells)}."
+    never = [
+        f"{row['model']} ({reader.title(name)}) {row[f'{name}_never_match']:,}"
+        for row in measured.rows
+        for name in reader.databases
+        if f"{name}_never_match" in row
+    ]
+    if never:
+        yield (
+            "Pairs that never match, for one of their images could not be used: "
+            f"{', '.join(never)}."
+        )
 
 
 def draw_report(entries: Sequence[Entry], reader: ScoreReader, folder: Path) -> list[Path]:
@@ -192,19 +196,8 @@ def draw_property(
 ) -> list[Path]:
     """Draw the metric against a property, if any row knows both, as ``METRIC-PROPERTY``.
 
-    Parameters
-    ----------
-    table
-        The rows.
-    reader
-        Its databases are lines.
-    metric
-        What stands in their columns.
-    plot
-        ``x`` and ``xlabel``; ``section``: only rows of this section; ``benchmark``: only this one,
-        real or drawn; ``logarithmic`` and ``joined`` as of :py:func:`.plots.plot_property`.
-    folder
-        Where the pictures go.
+    ``plot`` has ``x`` and ``xlabel``; perhaps ``section``: only rows of this section;
+    ``benchmark``: only this one, real or drawn; ``logarithmic`` and ``joined``.
     """
     from . import plots
 

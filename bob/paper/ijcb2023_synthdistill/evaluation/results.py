@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,8 @@ from ..benchmarks.benchmark import benchmarks
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
 from ..files import SynthDistillError, nearest, read_record
-from .interruption import exit_when_interrupted
 from .provenance import Origin, TracedValue, trace
+from .terminal import exit_when_interrupted
 
 SCORES = "scores-dev.csv"
 """Name that Bob gives to the score file."""
@@ -179,23 +179,12 @@ class Entry:
     values: Mapping[str, float | str | None] = field(default_factory=dict)
 
 
-@dataclass
-class Measured:
-    """Measured rows, where their values come from, and what could not be measured.
+class Measured(NamedTuple):
+    """Rows of a table, where each measured value comes from, and what could not be measured."""
 
-    Parameters
-    ----------
-    rows
-        As :py:class:`.tables.Table` has them. A cell that could not be measured is empty.
-    traced
-        Every measured cell.
-    problems
-        What was wrong, naming the file, a sentence each.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    traced: list[TracedValue] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]]
+    traced: list[TracedValue]
+    problems: list[str]
 
 
 def measure_entries(entries: Sequence[Entry], metric: str, reader: ScoreReader) -> Measured:
@@ -207,12 +196,11 @@ def measure_entries(entries: Sequence[Entry], metric: str, reader: ScoreReader) 
     """
     if metric not in METRICS:
         raise SynthDistillError(f"unknown metric {metric!r}: expected one of {', '.join(METRICS)}")
-    measured = Measured()
+    measured = Measured([], [], [])
     for entry in entries:
-        row: dict[str, Any] = {"section": entry.section, "model": entry.label}
+        row: dict[str, Any] = {"section": entry.section, "model": entry.label, **entry.values}
         row |= {"kind": "measured", "source": ""}
         row |= {"seeds": str(len(entry.models))} if len(entry.models) > 1 else {}
-        row |= entry.values
         for database in reader.databases:
             if not any((model / database).is_dir() for model in entry.models):
                 continue
@@ -223,14 +211,12 @@ def measure_entries(entries: Sequence[Entry], metric: str, reader: ScoreReader) 
                     measured.problems.append(error.message)
                 continue
             found = [measure(frame, metric) for frame in frames]
-            value, deviation = found[0]
-            if len(found) > 1:
-                values = [value for value, _ in found if value is not None]
-                whole = len(values) == len(found)
-                value = statistics.fmean(values) if whole else None
-                deviation = statistics.stdev(values) if whole else None
-            if value is None:
+            values = [value for value, _ in found if value is not None]
+            if len(values) < len(found):
                 continue
+            value, deviation = values[0], found[0][1]
+            if len(found) > 1:
+                value, deviation = statistics.fmean(values), statistics.stdev(values)
             row |= {database: value, f"{database}_std": deviation}
             if never := sum(int(np.isneginf(frame["score"]).sum()) for frame in frames):
                 row[f"{database}_never_match"] = never

@@ -29,9 +29,9 @@ def accuracy(scores: Path, database: str, as_json: bool) -> None:
 
     from ..benchmarks.accuracy import summary
     from ..benchmarks.scores import read_scores
-    from ..evaluation.interruption import exit_when_interrupted
     from ..evaluation.provenance import trace
     from ..evaluation.results import open_database
+    from ..evaluation.terminal import exit_when_interrupted, say
 
     exit_when_interrupted()
     benchmark = open_database(database)
@@ -46,7 +46,7 @@ def accuracy(scores: Path, database: str, as_json: bool) -> None:
     }
     if origin.mark:
         click.echo(f"warning: {scores} is {origin.mark}", err=True)
-    click.echo(json.dumps(result, indent=2) if as_json else _text(result, benchmark.describe()))
+    say(json.dumps(result, indent=2) if as_json else _text(result, benchmark.describe()))
 
 
 def _text(result: dict[str, Any], found: str) -> str:

@@ -96,12 +96,12 @@ def table(
     empty, and the exit status is 1.
     """
     from ..benchmarks.benchmark import benchmarks
-    from ..evaluation.interruption import exit_when_interrupted
     from ..evaluation.provenance import describe_provenance
     from ..evaluation.published import select_published
     from ..evaluation.report import draw_property, draw_report, make_report
     from ..evaluation.results import SCORES, ScoreReader, open_database
     from ..evaluation.tables import to_markdown, write_table
+    from ..evaluation.terminal import exit_when_interrupted, say
     from ..files import SynthDistillError, atomic_write
 
     exit_when_interrupted()
@@ -138,12 +138,12 @@ def table(
                     err=True,
                 )
     output = output or (folders[0] if rows is None else rows.parent)
-    click.echo(to_markdown(report.table))
+    say(to_markdown(report.table))
     written = write_table(report.table, output)
     if provenance or rows:
         listing = describe_provenance(report.traced)
         if provenance:
-            click.echo(listing + "\n")
+            say(listing + "\n")
         written.append(output / "provenance.txt")
         with atomic_write(written[-1]) as temporary:
             temporary.write_text(listing + "\n", encoding="utf-8")

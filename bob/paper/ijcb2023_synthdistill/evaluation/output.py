@@ -1,0 +1,118 @@
+"""The output folder of one evaluation: held against a second one, complete or as it was."""
+
+import fcntl
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from ..benchmarks.verification import Verification
+from ..files import SynthDistillError, atomic_write, remove_temporaries
+from .embedding import EmbeddingTransformer
+from .provenance import write_origin
+
+
+class Output:
+    """Where one evaluation writes its scores, and the record of what they are of.
+
+    Parameters
+    ----------
+    folder
+        The folder, if it is known; a second evaluation into it is refused.
+    embedding
+        Knows network and options.
+    database
+        The benchmark, if it is one of ours.
+    expected
+        Number of scores.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        embedding: EmbeddingTransformer,
+        database: Verification | None,
+        expected: int,
+    ) -> None:
+        self.recipe, self.expected, self.folder = embedding.recipe, expected, folder
+        self.started, own = time.monotonic(), embedding.recipe.kind == "network"
+        self.description: dict[str, Any] = {
+            "network": {
+                "kind": self.recipe.kind,
+                "place": str(self.recipe if own else self.recipe.path()),
+                "sha256": self.recipe.fingerprint(),
+            },
+            "options": {k: v for k, v in vars(embedding).items() if k != "recipe"},
+            "database": {},
+        }
+        if database is not None:
+            images = database.opened.pairs.images
+            self.description["database"] = {
+                "name": database.name,
+                "description": database.describe(),
+                "fingerprint": database.fingerprint(),
+                "unusable": {images[number]: why for number, why in database.unusable.items()},
+            }
+        self._held = _hold(folder) if folder else None
+        self._tidy()
+
+    def finish(self, parts: Iterable[str], path: Path, headers: int) -> list[str]:
+        """Write the parts of a score file as one, with its record: all of it or nothing."""
+        rows = 0
+        try:
+            with atomic_write(path) as temporary:
+                with temporary.open("w", newline="") as whole:
+                    for number, part in enumerate(parts):
+                        with Path(part).open(newline="") as lines:
+                            head = list(itertools.islice(lines, headers))
+                            whole.writelines(head if number == 0 else [])
+                            for line in lines:
+                                whole.write(line)
+                                rows += 1
+                if rows != self.expected:
+                    raise SynthDistillError(
+                        f"expected {self.expected:,} scores, found {rows:,}: {path} is not "
+                        "written. Are all references of the database's probes among its "
+                        "references, each once?"
+                    )
+                if self.recipe.fingerprint() != self.description["network"]["sha256"]:
+                    raise SynthDistillError(
+                        f"{self.recipe} changed during its evaluation: evaluate it again."
+                    )
+                seconds = round(time.monotonic() - self.started, 3)
+                write_origin(path, temporary, {**self.description, "seconds": seconds})
+        finally:
+            self.end()
+        return [str(path)]
+
+    def end(self) -> None:
+        """Remove what is half done, and free the folder."""
+        self._tidy()
+        if self._held:
+            self._held.close()
+            self._held = None
+
+    def _tidy(self) -> None:
+        if self.folder and self._held:
+            shutil.rmtree(self.folder / "tmp", ignore_errors=True)  # Bob's
+            remove_temporaries(self.folder)
+
+
+def _hold(folder: Path) -> IO[str]:
+    """Hold a folder for this process; the system frees it when the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        stream = os.fdopen(os.open(folder / ".lock", flags, 0o666), "r+")
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        busy = isinstance(error, BlockingIOError)
+        problem = "another evaluation is at work in" if busy else "cannot write to"
+        raise SynthDistillError(
+            f"{problem} {folder} ({error.strerror}). Choose another folder with -o"
+            + (", or wait for it." if busy else ".")
+        ) from error
+    return stream

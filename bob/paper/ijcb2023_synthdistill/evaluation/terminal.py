@@ -1,0 +1,34 @@
+"""How our commands end: with 130 after Ctrl-C, in words when what they print cannot be written."""
+
+import os
+import signal
+import sys
+import threading
+from typing import Any, NoReturn
+
+import click
+
+from ..files import SynthDistillError
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def exit_when_interrupted() -> None:
+    """Let Ctrl-C end this process with 130 (click: 1; dask_jobqueue, by Bob: 0), twice at once."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _exit)
+
+
+def _exit(*_: Any) -> NoReturn:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    sys.exit(INTERRUPTED)
+
+
+def say(text: str) -> None:
+    """Print to the standard output, which may be a file on a full disk."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # click knows what to do
+        raise
+    except OSError as error:
+        raise SynthDistillError(f"cannot write what is printed: {error.strerror}.") from error
