@@ -1,24 +1,28 @@
-"""Rebuild everything that ToyFaces ships: teacher, generator, figures and pictures.
+"""Make again everything that ToyFaces ships: teacher, generator, their figures and pictures.
 
     python experiments/toyfaces/build.py
+    python experiments/toyfaces/build.py figures
 
 Everything is drawn, so nothing is downloaded. The shipped files took 20 and 16 minutes of wall
 time on two cores, see CARD.md beside them.
 """
 
+import json
+import logging
 from pathlib import Path
-from types import ModuleType
 
 import click
-import figures
-import pictures
-import train_generator
-import train_teacher
+from figures import draw_pictures, figures
+from train_generator import train_generator
+from train_teacher import train_teacher
 
 from bob.paper.ijcb2023_synthdistill import toyfaces
 
+PARTS = ("teacher", "generator", "figures", "pictures")
+
 
 @click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
 @click.option(
     "-o",
     "--output",
@@ -31,33 +35,21 @@ from bob.paper.ijcb2023_synthdistill import toyfaces
     "album",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(__file__).parent / "pictures",
+    help="Folder of the pictures.",
 )
-@click.option(
-    "--images",
-    type=click.IntRange(128),
-    help="Renderings that each of the two learns from; by default what its own script says.",
-)
-@click.option(
-    "--count",
-    type=click.IntRange(128),
-    default=2048,
-    show_default=True,
-    help="Images to measure on.",
-)
-def main(output: Path, album: Path, images: int | None, count: int) -> None:
-    """Train the teacher, then the generator by its view; measure and draw them."""
+def main(parts: tuple[str, ...], output: Path, album: Path) -> None:
+    """Train the teacher, then the generator by its view; measure and draw them. Or PARTS of it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     teacher, generator = (output / path.name for path in (toyfaces.TEACHER, toyfaces.GENERATOR))
-    few = () if images is None else ("--images", images)
-    both = ("--generator", generator, "--teacher", teacher)
-    _run(train_teacher, "-o", teacher, *few)
-    _run(train_generator, "-o", generator, "--teacher", teacher, *few)
-    _run(figures, *both, "--count", count)
-    _run(pictures, "--generator", generator, "-o", album)
-
-
-def _run(script: ModuleType, *arguments: object) -> None:
-    """Run another script of this folder in this process."""
-    script.main([str(argument) for argument in arguments], standalone_mode=False)
+    parts = parts or PARTS
+    if "teacher" in parts:
+        train_teacher(teacher)
+    if "generator" in parts:
+        train_generator(generator, teacher)
+    if "figures" in parts:
+        click.echo(json.dumps(figures(generator, teacher), indent=2))
+    if "pictures" in parts:
+        draw_pictures(generator, album)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,59 @@
-"""Measure the shipped networks: accuracy of the teacher, diversity and likeness of the samples."""
+"""Measure the shipped networks (teacher's accuracy, samples' likeness), and draw pictures."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy
 import scipy.linalg
 import torch
-from pairs import measure
+from PIL import Image
 
-from bob.paper.ijcb2023_synthdistill import faces, toyfaces
+from bob.paper.ijcb2023_synthdistill import faces
+from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import ten_fold_accuracy
+from bob.paper.ijcb2023_synthdistill.files import atomic_write
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
-from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, load_teacher
-from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import sample_conditions
+from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
+from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import PAIR_KINDS, sample_conditions
 from bob.paper.ijcb2023_synthdistill.toyfaces.identities import sample_identities
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
+
+Recogniser = Callable[[torch.Tensor], torch.Tensor]
+
+# not the seed of the benchmarks, nor of anything that is trained on
+SEED = 4711
+
+
+def draw_pairs(benchmark: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Render pairs like those of a benchmark, ``count`` genuine and as many others, in turns.
+
+    Left and right faces, each ``[2 count, 3, 112, 112]``.
+    """
+    rng = numpy.random.default_rng([SEED, list(PAIR_KINDS).index(benchmark)])
+    left = sample_identities(2 * count, rng)
+    right = left.clone()
+    right[1::2] = sample_identities(count, rng)
+    one, two = (sample_conditions(2 * count, rng, kind) for kind in PAIR_KINDS[benchmark])
+    return render(left, one), render(right, two)
+
+
+@torch.inference_mode()
+def embed(recogniser: Recogniser, images: torch.Tensor) -> torch.Tensor:
+    """Embed faces in batches."""
+    return torch.cat([recogniser(part) for part in images.split(128)])
+
+
+def accuracy(recogniser: Recogniser, left: torch.Tensor, right: torch.Tensor) -> float:
+    """Compute the 10-fold accuracy on pairs of :py:func:`draw_pairs`, mirror images added."""
+    one, two = (embed(recogniser, x) + embed(recogniser, x.flip(3)) for x in (left, right))
+    pairs = numpy.arange(len(one))
+    scores = torch.cosine_similarity(one, two).numpy() - 1.0
+    return ten_fold_accuracy(scores, pairs % 2 == 0, pairs * 10 // len(pairs)).accuracy
+
+
+def accuracies(recogniser: Recogniser, pairs: int) -> dict[str, float]:
+    """Compute the accuracy on ``pairs`` genuine and as many other pairs like each benchmark's."""
+    return {name: accuracy(recogniser, *draw_pairs(name, pairs)) for name in PAIR_KINDS}
 
 
 def frechet(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -37,21 +76,10 @@ def cosines(embeddings: torch.Tensor) -> dict[str, float]:
     return {"mean": off.mean().item(), "p99": numpy.quantile(off.numpy(), 0.99).item()}
 
 
-@torch.inference_mode()
-def embed(teacher: Teacher, images: torch.Tensor) -> torch.Tensor:
-    """Embed faces in batches."""
-    return torch.cat([teacher(part) for part in images.split(128)])
-
-
-@click.command()
-@click.option("--generator", type=click.Path(path_type=Path), default=toyfaces.GENERATOR)
-@click.option("--teacher", type=click.Path(path_type=Path), default=toyfaces.TEACHER)
-@click.option("--count", default=2048, show_default=True, help="Images of each kind.")
-@click.option("--seed", default=4711, show_default=True)
-def main(generator: Path, teacher: Path, count: int, seed: int) -> None:
-    """Print the figures of the card as JSON."""
-    rng = numpy.random.default_rng(seed)
-    torch.manual_seed(seed)
+def figures(generator: Path, teacher: Path, count: int = 2048, pairs: int = 500) -> dict[str, Any]:
+    """Measure the figures of the card on ``count`` images of each kind."""
+    rng = numpy.random.default_rng(SEED)
+    torch.manual_seed(SEED)
     network, judge = load_generator(generator), load_teacher(teacher)
 
     def draw(kind: str) -> torch.Tensor:
@@ -67,8 +95,8 @@ def main(generator: Path, teacher: Path, count: int, seed: int) -> None:
             made.append(judge(faces.crop(network.synthesis(ws))))
             moved.append(judge(faces.crop(network.synthesis(ws + noise))))
     samples, neighbours = torch.cat(made), torch.cat(moved)
-    figures = {
-        "teacher_accuracy": measure(judge),
+    return {
+        "teacher_accuracy": accuracies(judge, pairs),
         "cosines_samples": cosines(samples),
         "cosines_renderings": cosines(drawn),
         "cosine_fresh_resampled": torch.cosine_similarity(samples, neighbours).mean().item(),
@@ -77,8 +105,35 @@ def main(generator: Path, teacher: Path, count: int, seed: int) -> None:
         "frechet_samples_benchmark": frechet(samples, mixed),
         "frechet_renderings_benchmark": frechet(drawn, mixed),
     }
-    click.echo(json.dumps(figures, indent=2))
 
 
-if __name__ == "__main__":
-    main()
+COLUMNS = ("frontal", "mixed", "mixed", "mixed", "pose", "profile", "young", "old")
+
+
+def save_grid(images: torch.Tensor, columns: int, path: Path) -> None:
+    """Write images ``[N, 3, H, W]`` in [-1, 1] as one PNG, row by row."""
+    rows = faces.to_uint8(images).unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2)
+    height, width = rows.shape[0] * rows.shape[1], rows.shape[2] * rows.shape[3]
+    with atomic_write(path) as temporary:
+        picture = Image.fromarray(rows.reshape(height, width, 3).numpy())
+        # 256 colours, dithered: a third of the bytes
+        colours = picture.quantize(256)
+        picture.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(
+            temporary, format="PNG", optimize=True
+        )
+
+
+@torch.no_grad()
+def draw_pictures(generator: Path, folder: Path, seed: int = 3, count: int = 4) -> None:
+    """Write people.png, a row a person, and samples.png: fresh above, re-sampled below."""
+    rng = numpy.random.default_rng(seed)
+    torch.manual_seed(seed)
+    identities = sample_identities(count, rng).repeat_interleave(len(COLUMNS), 0)
+    conditions = [sample_conditions(1, rng, kind) for _ in range(count) for kind in COLUMNS]
+    save_grid(render(identities, torch.cat(conditions)), len(COLUMNS), folder / "people.png")
+
+    network = load_generator(generator)
+    ws = network.mapping(torch.randn(16, network.z_dim)).unflatten(0, (2, 8))
+    noise = torch.randn(2, 8, 1, network.w_dim)
+    samples = network.synthesis(torch.stack([ws, ws + noise], dim=1).flatten(0, 2))
+    save_grid(faces.crop(samples), 8, folder / "samples.png")

@@ -1,80 +1,110 @@
 """Train the ToyFaces generator: StyleGAN2's synthesis, by regression on renderings.
 
-Every w stands for a known face (see ``latents``), so that no discriminator is needed: the loss is
-the difference to the rendering, in pixels and in edges, at three scales, and in the embeddings of
-the ToyFaces teacher: it sees the small things that tell people apart, which hardly count in pixels.
+Coordinate i of z, normalised as the mapping does it, is an identity parameter or the normal
+quantile of a condition. The mapping is not trained but built: w holds the rectified z and the
+rectified -z, whose difference gives z back. So every w, also one that was moved by noise, stands
+for a known face, and no discriminator is needed: the loss is the difference to its rendering, in
+pixels and in edges, at three scales, and in the embeddings of the ToyFaces teacher, which sees the
+small things that tell people apart and hardly count in pixels.
 """
 
 import copy
+import functools
 import logging
 import time
 from pathlib import Path
 
-import click
 import numpy
 import torch
 import torch.nn.functional as F
-from latents import build_mapping, decode, describe
-from photographs import SEED, stream
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.generators import save_generator
-from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
+from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import GAIN, LEAK, Generator
 from bob.paper.ijcb2023_synthdistill.recognition.inference import for_inference
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
-from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
+from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
+    CONDITION_NAMES,
+    conditions_from_uniform,
+    spreads,
+)
+from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
-logger = logging.getLogger("train_generator")
+logger = logging.getLogger(__name__)
 
-RESOLUTION = architectures.GENERATOR["resolution"]
+ARCHITECTURE = {
+    "z_dim": 52,
+    "w_dim": 104,
+    "resolution": 64,
+    "channel_base": 2048,
+    "channel_max": 96,
+    "mapping_layers": 1,
+    "mapping_multiplier": 1.0,
+    "conv_clamp": None,
+}
+
+SEED = 1
+
+WIDTH = 1.25
+"""Standard deviation of z before rectification: noise of N(0, I) in w moves a face by about
+0.67 standard deviations, so that it is visibly related, and another."""
+
+# a photograph's place and grain are no business of a generator of aligned faces
+_IGNORED = ("roll", "photo_x", "photo_y", "photo_scale", "seed")
+_IGNORED += ("occluder_x", "occluder_y", "occluder_angle")
+VARIED = tuple(
+    name
+    for name, spread in spreads("generator").items()
+    if name not in _IGNORED and spread.probability == 1.0 and spread.high > spread.low
+)
+"""The conditions that the generator varies."""
+
+Z_DIM = len(IDENTITY_NAMES) + len(VARIED)
 
 
-class Targets(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Batches of w and the faces they stand for; batch i depends on the seed and i only.
+def build_mapping(mapping: nn.Module) -> None:
+    """Set the weights of a mapping of one layer from z to w, twice as many, and w's average."""
+    layer = mapping.get_submodule("fc0")
+    rows = torch.eye(layer.weight.shape[1]) * WIDTH
+    with torch.no_grad():
+        # the layer divides by the root of its inputs
+        layer.weight.copy_(torch.cat([rows, -rows]) * len(rows) ** 0.5)
+        layer.bias.zero_()
+        # of a rectified normal number: gain (1 - leak) / sqrt(2 pi) standard deviations
+        mapping.w_avg.fill_(GAIN * (1.0 - LEAK) * WIDTH / (2.0 * torch.pi) ** 0.5)
+    mapping.requires_grad_(False)
 
-    Parameters
-    ----------
-    generator
-        Its mapping is used.
-    batch_size
-        Images in a batch. Half of them stand at a w that was moved, as dynamic sampling will.
-    count
-        Number of batches.
-    seed
-        Of the latents.
+
+def describe(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the identities and conditions to render that w ``[B, w_dim]`` stands for.
+
+    It is exact where w comes from the mapping.
     """
+    plus, minus = w.chunk(2, dim=1)
+    z = (plus - minus) / (GAIN * (1.0 + LEAK) * WIDTH)
+    people = len(IDENTITY_NAMES)
+    uniform = numpy.full((len(z), len(CONDITION_NAMES)), 0.5)
+    columns = [CONDITION_NAMES.index(name) for name in VARIED]
+    uniform[:, columns] = torch.special.ndtr(z[:, people:].double()).numpy()
+    return z[:, :people].contiguous(), conditions_from_uniform(uniform, "generator")
 
-    def __init__(
-        self,
-        generator: Generator,
-        batch_size: int,
-        count: int,
-        seed: int,
-    ) -> None:
-        self.mapping = copy.deepcopy(generator.mapping).eval()
-        self.batch_size = batch_size
-        self.count = count
-        self.seed = seed
 
-    def __len__(self) -> int:
-        return self.count
+@torch.no_grad()
+def targets(mapping: nn.Module, batch_size: int, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw w ``[B, w_dim]`` of batch ``index`` and render its faces ``[B, 3, R, R]``, uint8.
 
-    @torch.no_grad()
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw w ``[B, w_dim]`` and render its faces ``[B, 3, R, R]``, uint8."""
-        if index >= self.count:
-            raise IndexError(index)
-        rng = numpy.random.default_rng([SEED, 3, self.seed, index])
-        z = rng.standard_normal((self.batch_size, self.mapping.fc0.weight.shape[1]))
-        w = self.mapping(torch.from_numpy(z).float())[:, 0].clone()
-        moved = self.batch_size // 2
-        noise = torch.from_numpy(rng.standard_normal((moved, w.shape[1]))).float()
-        w[:moved] += noise * torch.from_numpy(rng.random((moved, 1))).float()
-        faces_ = render(*describe(decode(w)), RESOLUTION, "ffhq")
-        return w, faces.to_uint8(faces_)
+    Half of them stand at a w that was moved, as dynamic sampling will.
+    """
+    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 3, SEED, index])
+    z = rng.standard_normal((batch_size, ARCHITECTURE["z_dim"]))
+    w = mapping(torch.from_numpy(z).float())[:, 0].clone()
+    moved = batch_size // 2
+    noise = torch.from_numpy(rng.standard_normal((moved, w.shape[1]))).float()
+    w[:moved] += noise * torch.from_numpy(rng.random((moved, 1))).float()
+    return w, faces.to_uint8(render(*describe(w), ARCHITECTURE["resolution"], "ffhq"))
 
 
 def difference(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -85,89 +115,56 @@ def difference(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     error = (made - wanted) * weight
     total = error.new_zeros(())
     for scale in range(3):
+        error = F.avg_pool2d(error, 2) if scale else error
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         total = total + error.abs().mean() + edges + error.square().mean()
-        if scale < 2:
-            error = F.avg_pool2d(error, 2)
     return total
 
 
-def strangeness(teacher: nn.Module, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Compare whom the teacher sees: 1 - cosine of the embeddings, averaged."""
-    with torch.no_grad():
-        known = teacher(faces.crop(wanted))
-    return 1.0 - F.cosine_similarity(teacher(faces.crop(made)), known).mean()
-
-
-@click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=toyfaces.GENERATOR)
-@click.option("--teacher", type=click.Path(path_type=Path), default=toyfaces.TEACHER)
-@click.option("--identity", default=1.0, show_default=True, help="Weight of the teacher's view.")
-@click.option("--images", default=152_000, show_default=True, help="Renderings to learn from.")
-@click.option("--batch-size", default=16, show_default=True)
-@click.option("--rate", default=1.2e-2, show_default=True)
-@click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Processes that render.")
-def main(
-    output: Path,
-    teacher: Path,
-    identity: float,
-    images: int,
-    batch_size: int,
-    rate: float,
-    seed: int,
-    threads: int,
-    workers: int,
+def train_generator(
+    path: Path, teacher: Path, images: int = 152_000, batch_size: int = 16, workers: int = 1
 ) -> None:
-    """Train the ToyFaces generator and write its averaged weights as safetensors."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    generator = Generator(**architectures.GENERATOR)
-    build_mapping(generator)
+    """Train a generator on renderings, by a teacher's view, and write its averaged weights."""
+    torch.manual_seed(SEED)
+    generator = Generator(**ARCHITECTURE)
+    build_mapping(generator.mapping)
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
             if name.endswith("affine.weight"):
                 # random styles of unit variance have to be unlearned first: start nearer to none
                 parameter.mul_(0.3)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    targets = Targets(generator, batch_size, images // batch_size, seed)
+    batch = functools.partial(targets, average.mapping, batch_size)
+    steps = images // batch_size
+    batches = DataLoader(range(steps), batch_size=None, collate_fn=batch, num_workers=workers)  # type: ignore[arg-type]
     judge = for_inference(load_teacher(teacher))
 
-    generator.train()
+    generator.train().to(memory_format=torch.channels_last)
     generator.set_precision(torch.bfloat16)
-    generator.to(memory_format=torch.channels_last)
     parameters = list(generator.synthesis.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.Adam(parameters, lr=1.2e-2, betas=(0.9, 0.99), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=len(targets) + 1, pct_start=0.03, div_factor=10
+        optimizer, 1.2e-2, total_steps=steps + 1, pct_start=0.03, div_factor=10
     )
     start = time.monotonic()
-    running = torch.zeros(2)
-    for step, (w, pixels) in enumerate(stream(targets, workers, ahead=8)):
-        ws = w.unsqueeze(1).expand(-1, generator.num_ws, -1)
-        made, wanted = generator.synthesis(ws), faces.from_uint8(pixels)
-        other = strangeness(judge, made, wanted)
-        loss = difference(made, wanted) + identity * other
+    for step, (w, pixels) in enumerate(batches):
+        made = generator.synthesis(w.unsqueeze(1).expand(-1, generator.num_ws, -1))
+        wanted = faces.from_uint8(pixels)
+        with torch.no_grad():
+            known = judge(faces.crop(wanted))
+        other = 1.0 - F.cosine_similarity(judge(faces.crop(made)), known).mean()
+        loss = difference(made, wanted) + other
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        now = torch.stack([loss, other]).detach()
-        running = running + (now - running) * max(0.02, 1.0 / (step + 1))
         decay = min(0.99, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.synthesis.parameters(), parameters, strict=True):
                 mean.lerp_(value, 1.0 - decay)
-        if step % 250 == 0 or step + 1 == len(targets):
-            seconds = time.monotonic() - start
+        if step % 250 == 0 or step + 1 == steps:
             logger.info(
-                "step %d of %d, %.0f s: loss %.4f, of it the teacher's view %.4f",
-                *(step, len(targets), seconds, *running.tolist()),
+                "generator: step %d of %d, %.0f s: loss %.4f, of it the teacher's view %.4f",
+                *(step, steps, time.monotonic() - start, loss.item(), other.item()),
             )
-            save_generator(output, average)
-
-
-if __name__ == "__main__":
-    main()
+    save_generator(path, average)

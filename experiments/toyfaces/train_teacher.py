@@ -1,154 +1,102 @@
 """Train the ToyFaces teacher: a small IResNet with ArcFace loss on labelled renderings.
 
-ArcFace: Deng et al., CVPR 2019. The angle between an embedding and the weights of its class is
-widened by a margin before softmax. Beside it a linear layer predicts the identity's parameters,
-which renderings, unlike photographs, come labelled with: it saves most of the images.
+Beside the loss a linear layer predicts the identity's parameters, which renderings, unlike
+photographs, come labelled with: it saves most of the images.
 """
 
-import json
+import functools
 import logging
 import time
 from pathlib import Path
 
-import click
+import numpy
 import torch
 import torch.nn.functional as F
-from pairs import measure
-from photographs import Batches, stream
+from figures import accuracies
 from torch import nn
+from torch.utils.data import DataLoader
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, save_teacher
-from bob.paper.ijcb2023_synthdistill.toyfaces import architectures
 from bob.paper.ijcb2023_synthdistill.toyfaces.arcface import ArcFace
-from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES
+from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import PAIR_KINDS, sample_conditions
+from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES, sample_identities
+from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
-logger = logging.getLogger("train_teacher")
+logger = logging.getLogger(__name__)
+
+ARCHITECTURE = {"layers": (1, 1, 1, 1), "widths": (8, 16, 32, 64), "embedding_size": 512}
+
+KINDS = tuple(kind for pair in PAIR_KINDS.values() for kind in pair)
+"""Kinds of photographs that the teacher learns from: those of the benchmarks, as often."""
+
+SEED = 1
 
 
-def learn(
-    network: IResNet,
-    batches: Batches,
-    *,
-    rate: float,
-    margin: float,
-    scale: float,
-    hint: float,
-    workers: int,
-    every: int,
-    checkpoint: Path | None = None,
+def photographs(
+    people: torch.Tensor, batch_size: int, index: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Render batch ``index``: faces (uint8), labels, and the identities behind the labels."""
+    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 2, SEED, index])
+    labels = torch.from_numpy(rng.integers(len(people), size=batch_size))
+    kinds = numpy.sort(rng.integers(len(KINDS), size=batch_size))
+    conditions = torch.cat(
+        [sample_conditions(int((kinds == i).sum()), rng, kind) for i, kind in enumerate(KINDS)]
+    )
+    return faces.to_uint8(render(people[labels], conditions)), labels, people[labels]
+
+
+def train_teacher(
+    path: Path,
+    images: int = 100_000,
+    people: int = 3000,
+    batch_size: int = 128,
+    workers: int = 1,
+    pairs: int = 500,
 ) -> None:
-    """Train a network on all batches.
+    """Train a teacher on renderings, measure it, and write it as float16 safetensors.
 
-    Parameters
-    ----------
-    network
-        Is trained, in place.
-    batches
-        What to learn from.
-    rate
-        Highest learning rate; it rises for 5 % of the batches and falls to zero as a cosine.
-    margin, scale
-        Of ArcFace; the margin rises for half of the batches.
-    hint
-        Weight of the loss on the identity's parameters.
-    workers
-        Processes that render.
-    every
-        Batches between two lines of the log.
-    checkpoint
-        File that is written with every line.
+    ``workers`` processes render beside this one, which takes one thread; ``pairs`` of each kind
+    measure it on each benchmark.
     """
-    arcface = ArcFace(len(batches.identities), network.embedding_size, scale=scale)
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    network = IResNet(**ARCHITECTURE)
+    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 1, SEED])
+    batch = functools.partial(photographs, sample_identities(people, rng), batch_size)
+    steps = images // batch_size
+    batches = DataLoader(range(steps), batch_size=None, collate_fn=batch, num_workers=workers)  # type: ignore[arg-type]
+
+    arcface = ArcFace(people, network.embedding_size, scale=24.0)
     parameters = nn.Linear(network.embedding_size, len(IDENTITY_NAMES))
     modules = nn.ModuleList([network, arcface, parameters]).train()
     trained = [p for p in modules.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.02, fused=True)
+    optimizer = torch.optim.AdamW(trained, lr=3e-3, weight_decay=0.02, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=len(batches) + 1, pct_start=0.05, div_factor=10
+        optimizer, 3e-3, total_steps=steps + 1, pct_start=0.05, div_factor=10
     )
     start = time.monotonic()
-    for step, (pixels, labels, identities) in enumerate(stream(batches, workers)):
-        images = faces.for_teacher(faces.from_uint8(pixels))
+    for step, (pixels, labels, identities) in enumerate(batches):
         with torch.autocast("cpu", torch.bfloat16):
-            embeddings = network(images)
+            embeddings = network(faces.for_teacher(faces.from_uint8(pixels)))
         embeddings = embeddings.float()
-        progress = step / len(batches)
-        arcface.margin = margin * min(1.0, 2.0 * progress)
+        arcface.margin = 0.3 * min(1.0, 2.0 * step / steps)
         classes = arcface(embeddings, labels)
         error = F.mse_loss(parameters(embeddings), identities)
         optimizer.zero_grad()
-        (classes + hint * error).backward()
+        (classes + 3.0 * error).backward()
         optimizer.step()
         schedule.step()
-        if step % every == 0 or step + 1 == len(batches):
+        if step % 50 == 0 or step + 1 == steps:
             logger.info(
-                "step %d of %d, %.0f s: ArcFace %.3f, parameters %.3f",
-                *(step, len(batches), time.monotonic() - start, classes.item(), error.item()),
+                "teacher: step %d of %d, %.0f s: ArcFace %.3f, parameters %.3f",
+                *(step, steps, time.monotonic() - start, classes.item(), error.item()),
             )
-            if checkpoint:
-                save_teacher(checkpoint, network, {"step": step})
-
-
-@click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=toyfaces.TEACHER)
-@click.option("--images", default=100_000, show_default=True, help="Renderings to learn from.")
-@click.option("--people", default=3000, show_default=True)
-@click.option("--batch-size", default=128, show_default=True)
-@click.option("--rate", default=3e-3, show_default=True)
-@click.option("--margin", default=0.3, show_default=True)
-@click.option("--scale", default=24.0, show_default=True)
-@click.option("--hint", default=3.0, show_default=True)
-@click.option("--seed", default=1, show_default=True)
-@click.option("--threads", default=1, show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Processes that render.")
-def main(
-    output: Path,
-    images: int,
-    people: int,
-    batch_size: int,
-    rate: float,
-    margin: float,
-    scale: float,
-    hint: float,
-    seed: int,
-    threads: int,
-    workers: int,
-) -> None:
-    """Train the ToyFaces teacher and write it as float16 safetensors."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    network = IResNet(**architectures.TEACHER)
-    batches = Batches(people, batch_size, images // batch_size, seed)
-    start = time.monotonic()
-    learn(
-        network,
-        batches,
-        rate=rate,
-        margin=margin,
-        scale=scale,
-        hint=hint,
-        workers=workers,
-        every=50,
-        checkpoint=output.with_suffix(".running.safetensors"),
-    )
-    seconds = round(time.monotonic() - start)
     network.eval()
-    accuracies = measure(Teacher(network))
-    output.with_suffix(".running.safetensors").unlink()
-    logger.info("accuracies: %s", json.dumps(accuracies))
-    save_teacher(
-        output,
-        network.half(),
-        {
-            "trained_on": f"{images} ToyFaces renderings of {people} people, seed {seed}",
-            "seconds": seconds,
-            "accuracies": accuracies,
-        },
-    )
-
-
-if __name__ == "__main__":
-    main()
+    metadata = {
+        "trained_on": f"{images} ToyFaces renderings of {people} people, seed {SEED}",
+        "seconds": round(time.monotonic() - start),
+        "accuracies": accuracies(Teacher(network), pairs),
+    }
+    save_teacher(path, network.half(), metadata)

@@ -1,3 +1,5 @@
+"""Faces are drawn as their names say, and stand where they are looked for."""
+
 import numpy
 import pytest
 import torch
@@ -12,8 +14,9 @@ from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
     columns,
     sample_conditions,
 )
+from bob.paper.ijcb2023_synthdistill.toyfaces.framing import eye_positions
 from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES, sample_identities
-from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import eye_positions, render
+from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
 
 @pytest.fixture
@@ -33,14 +36,10 @@ def studio(count, rng):
     return set_columns(plain, yaw=0, pitch=0, gaze=0, age=30, eyes_open=1.1, light_azimuth=0)
 
 
-def test_sampling_is_repeatable_and_independent_of_count():
-    first = sample_identities(3, numpy.random.default_rng(1))
-    more = sample_identities(5, numpy.random.default_rng(1))
-    assert first.shape == (3, len(IDENTITY_NAMES))
-    assert torch.equal(first, more[:3])
-    few = sample_conditions(3, numpy.random.default_rng(1), "pose")
-    many = sample_conditions(5, numpy.random.default_rng(1), "pose")
-    assert torch.equal(few, many[:3])
+def test_row_i_does_not_depend_on_how_many_are_drawn():
+    for sample in (sample_identities, sample_conditions):
+        few, many = (sample(count, numpy.random.default_rng(1)) for count in (3, 5))
+        assert torch.equal(few, many[:3])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,20 +47,15 @@ def test_every_kind_renders(rng, kind):
     images = render(sample_identities(4, rng), sample_conditions(4, rng, kind))
     assert images.shape == (4, 3, 112, 112)
     assert images.dtype == torch.float32
-    assert images.min() >= -1.0
-    assert images.max() <= 1.0
+    assert images.abs().max() <= 1.0
     assert images.flatten(1).std(dim=1).min() > 0.05
 
 
-def test_kinds_of_pairs():
-    assert {kind for pair in PAIR_KINDS.values() for kind in pair} <= set(KINDS)
-    profile = columns(sample_conditions(200, numpy.random.default_rng(0), "profile"), "yaw")
+def test_pairs_of_kinds_are_what_the_benchmarks_are_about(rng):
+    profile = columns(sample_conditions(200, rng, PAIR_KINDS["cfp-fp"][1])).yaw
     assert profile.abs().min() >= 45.0
     assert 60 < int((profile > 0).sum()) < 140
-    young, old = (
-        columns(sample_conditions(200, numpy.random.default_rng(0), kind), "age")
-        for kind in PAIR_KINDS["agedb-30"]
-    )
+    young, old = (columns(sample_conditions(200, rng, k)).age for k in PAIR_KINDS["agedb-30"])
     assert old.min() - young.max() >= 30.0
 
 
@@ -73,7 +67,7 @@ def test_unknown_names_are_refused(rng):
 
 
 @pytest.mark.parametrize("framing", ["aligned", "ffhq", "unaligned"])
-def test_same_bytes_whatever_the_batch(rng, framing):
+def test_same_pixels_whatever_the_batch(rng, framing):
     identities, conditions = sample_identities(11, rng), sample_conditions(11, rng)
     together = faces.to_uint8(render(identities, conditions, 96, framing))
     for i in range(11):
@@ -81,30 +75,17 @@ def test_same_bytes_whatever_the_batch(rng, framing):
         assert torch.equal(alone[0], together[i])
 
 
-def iris_centre(image, expected):
-    """Find the middle of the dark pupil near a point (y, x), in pixels."""
-    y, x = (round(value) for value in expected)
-    window = image.mean(dim=0)[y - 4 : y + 4, x - 4 : x + 4]
-    weight = (window < -0.75).float()
-    assert weight.sum() > 0
-    rows = torch.arange(y - 4, y + 4) + 0.5
-    columns_ = torch.arange(x - 4, x + 4) + 0.5
-    total = weight.sum()
-    return (
-        float((weight.sum(dim=1) * rows).sum() / total),
-        float((weight.sum(dim=0) * columns_).sum() / total),
-    )
-
-
 def test_pupils_stand_on_the_template(rng):
     # black irises: pupil and iris together are the dark disc
     identities = sample_identities(6, rng)
     identities[:, IDENTITY_NAMES.index("eye_colour")] = -3.0
     identities[:, IDENTITY_NAMES.index("skin_tone")] = -2.0
-    images = render(identities, set_columns(studio(6, rng), exposure=1.0))
-    for image in images:
+    places = torch.stack(torch.meshgrid(*2 * [torch.arange(112) + 0.5], indexing="ij"))
+    for image in render(identities, set_columns(studio(6, rng), exposure=1.0)):
         for eye in (faces.LEFT_EYE, faces.RIGHT_EYE):
-            assert iris_centre(image, eye) == pytest.approx(eye, abs=1.0)
+            near = (places - torch.tensor(eye).view(2, 1, 1)).abs().amax(dim=0) < 4
+            dark = near & (image.mean(dim=0) < -0.75)
+            assert places[:, dark].mean(dim=1).tolist() == pytest.approx(eye, abs=1.0)
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])
@@ -112,37 +93,34 @@ def test_crop_of_ffhq_framing_is_the_aligned_face(rng, size):
     identities, conditions = sample_identities(8, rng), sample_conditions(8, rng, "generator")
     aligned = render(identities, conditions)
     cropped = faces.crop(render(identities, conditions, size, "ffhq"))
-    # the same face, up to the resolution: far nearer than to itself a pixel and a half away
+    # the same face, up to the resolution: far nearer than to itself two pixels away
     error = (cropped - aligned).abs().mean()
-    moved = (cropped - aligned.roll(2, dims=3)).abs().mean()
     assert error < 0.05
-    assert moved > 1.3 * error
+    assert (cropped - aligned.roll(2, dims=3)).abs().mean() > 1.3 * error
 
 
-def test_ffhq_eyes_are_where_the_recipe_says():
-    conditions = sample_conditions(1, numpy.random.default_rng(0))
-    eyes = eye_positions(conditions, 256, "ffhq")[0]
+def test_ffhq_eyes_are_where_the_recipe_says(rng):
+    eyes = eye_positions(sample_conditions(1, rng), 256, "ffhq")[0]
     assert eyes.numpy() == pytest.approx(numpy.array([[120, 95], [120, 162]]), abs=1.0)
 
 
 def test_aligning_a_photograph_by_its_eyes_gives_the_aligned_face(rng):
     identities = sample_identities(8, rng)
     conditions = set_columns(sample_conditions(8, rng, "pose"), noise=0, quality=100)
-    size = 250
-    photographs = render(identities, conditions, size, "unaligned")
-    eyes = eye_positions(conditions, size, "unaligned")
-    template = torch.tensor([faces.LEFT_EYE, faces.RIGHT_EYE])
+    photographs = render(identities, conditions, 250, "unaligned")
+    (x, y) = (torch.tensor([faces.LEFT_EYE, faces.RIGHT_EYE])[:, axis] for axis in (1, 0))
+    template = torch.complex(x, y)
+    grid = torch.arange(112) + 0.5
+    pixels = torch.complex(grid.expand(112, 112), grid.view(-1, 1).expand(112, 112))
     aligned = []
-    for photograph, points in zip(photographs, eyes, strict=True):
+    for photograph, points in zip(
+        photographs, eye_positions(conditions, 250, "unaligned"), strict=True
+    ):
         # the similarity that sends the template to the points, as complex numbers
-        source = torch.complex(template[:, 1], template[:, 0])
         target = torch.complex(points[:, 1], points[:, 0])
-        factor = (target[1] - target[0]) / (source[1] - source[0])
-        grid = torch.arange(112) + 0.5
-        pixels = torch.complex(grid.expand(112, 112), grid.view(-1, 1).expand(112, 112))
-        places = torch.view_as_real(target[0] + factor * (pixels - source[0])) * (2 / size) - 1
-        sampled = F.grid_sample(photograph[None], places[None], align_corners=False)
-        aligned.append(sampled[0])
+        factor = (target[1] - target[0]) / (template[1] - template[0])
+        places = torch.view_as_real(target[0] + factor * (pixels - template[0])) * (2 / 250) - 1
+        aligned.append(F.grid_sample(photograph[None], places[None], align_corners=False)[0])
     difference = torch.stack(aligned) - render(identities, conditions)
     assert difference[:, :, 20:, 16:96].abs().mean() < 0.05
 
@@ -161,21 +139,8 @@ def test_every_name_changes_the_picture(rng):
     # what glasses and occluders look like shows only if they are there
     set_columns(condition, glasses=1, glasses_tint=0.2, occluder=1, occluder_x=-1, occluder_y=0.9)
     base = render(identity, condition, 160, "unaligned")
+    scale = {"glasses": -1.0, "occluder": -1.0, "quality": -60.0, "photo_scale": 0.05}
     for i, name in enumerate(CONDITION_NAMES):
         other = condition.clone()
-        scale = {"glasses": -1.0, "occluder": -1.0, "quality": -60.0, "photo_scale": 0.05}
-        small = 0.3 if float(condition[0, i].abs()) < 3 else 10.0
-        other[:, i] += scale.get(name, small)
+        other[:, i] += scale.get(name, 0.3 if float(condition[0, i].abs()) < 3 else 10.0)
         assert (render(identity, other, 160, "unaligned") - base).abs().max() > 0.02, name
-
-
-def test_people_differ_more_than_photographs(rng):
-    """In a studio two people look more different than one person under two lights."""
-    identities, conditions = sample_identities(16, rng), studio(16, rng)
-    images = render(identities, conditions)
-    other = set_columns(conditions.clone(), light_azimuth=20, smile=0.2)
-    same = (render(identities, other) - images).square().mean(dim=(1, 2, 3))
-    same_photo = set_columns(conditions.clone(), background_hue=0, background_tone=0.5)
-    plain = render(identities, same_photo)
-    different = (plain - plain.roll(1, dims=0)).square().mean(dim=(1, 2, 3))
-    assert different.median() > same.median()

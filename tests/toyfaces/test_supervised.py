@@ -3,6 +3,7 @@
 import csv
 from functools import partial
 
+import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
@@ -38,11 +39,24 @@ def test_a_run_learns_and_leaves_a_student(tmp_path):
 
 def test_labels_are_the_people_who_are_drawn():
     method = LabelledRenderings(OPTIONS, create_fabric(OPTIONS), identities=6)
-    draws = RandomNumbers(1, "train", 0, 8, "cpu")
-    faces, labels = method._draw("first", draws, range(8))
+    numbers = RandomNumbers(1, "train", 0, 8, "cpu")
+    faces, labels = method.draw("first", numbers, range(8))
     assert faces.shape == (8, 3, 112, 112)
     assert set(labels.tolist()) <= set(range(6))
-    part, part_labels = method._draw("first", draws, range(4, 8))
+    part, part_labels = method.draw("first", numbers, range(4, 8))
     assert torch.equal(part_labels, labels[4:])
     assert torch.equal(part, faces[4:])
-    assert not torch.equal(faces, method._draw("second", draws, range(8))[0])
+    assert not torch.equal(faces, method.draw("second", numbers, range(8))[0])
+
+
+def test_a_resumed_run_goes_on_with_its_centres():
+    method, other = (
+        LabelledRenderings(options, create_fabric(options), identities=6)
+        for options in (OPTIONS, OPTIONS.__class__(**{**OPTIONS.__dict__, "seed": 5}))
+    )
+    numbers = RandomNumbers(1, "train", 0, 8, "cpu")
+    before = method.validate(numbers, range(8))[1]
+    assert not torch.equal(other.head.centres, method.head.centres)
+    other.load_state_dict(method.state_dict())
+    other.student.load_state_dict(method.student.state_dict())
+    assert other.validate(numbers, range(8))[1].tolist() == pytest.approx(before.tolist())

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from ..toyfaces import PAIRS_PER_FOLD, SEED
+
 NAMES = ("lfw", "calfw", "cplfw", "cfp-fp", "agedb-30")
 
 
@@ -16,10 +18,10 @@ class _Name(click.Choice):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--seed", default=2023, help="Same seed, same bytes.")
+@click.option("--seed", default=SEED, help="Same seed, same bytes.")
 @click.option(
     "--pairs-per-fold",
-    default=600,
+    default=PAIRS_PER_FOLD,
     type=click.IntRange(min=2),
     help="Pairs of each of the 10 folds, half of them genuine.",
 )
@@ -44,14 +46,7 @@ class _Name(click.Choice):
     type=click.Choice(["jpg", "png"]),
     help="How images are encoded: as in the real benchmarks, or without loss.",
 )
-def toyfaces(
-    folder: Path,
-    seed: int,
-    pairs_per_fold: int,
-    layout: str,
-    names: tuple[str, ...],
-    image_format: str,
-) -> None:
+def toyfaces(folder: Path, layout: str, names: tuple[str, ...], **settings: int | str) -> None:
     """Draw the five miniature benchmarks and write them into FOLDER.
 
     They are found by the names toyfaces-lfw, ..., toyfaces-agedb-30 after `bob config set
@@ -60,13 +55,5 @@ def toyfaces(
     """
     from ..toyfaces.layouts import LAYOUTS, write
 
-    written = write(
-        folder,
-        names or NAMES,
-        LAYOUTS if layout == "all" else [layout],
-        seed=seed,
-        pairs_per_fold=pairs_per_fold,
-        image_format=image_format,
-    )
-    for path in written:
-        click.echo(str(path))
+    for path in write(folder, names or NAMES, LAYOUTS if layout == "all" else [layout], **settings):  # type: ignore[arg-type]
+        click.echo(path)

@@ -12,17 +12,7 @@ class ArcFace(nn.Module):
 
     The logit of the true identity is ``scale * cos(angle + margin)``, of every other
     ``scale * cos(angle)``, the angle being that between the embedding and the identity's centre.
-
-    Parameters
-    ----------
-    identities
-        How many there are.
-    embedding_size
-        Elements of an embedding.
-    margin
-        In radians: 0.5 in the paper.
-    scale
-        Of the logits: 64 in the paper.
+    In the publication the margin is 0.5 (radians) and the scale 64.
     """
 
     def __init__(

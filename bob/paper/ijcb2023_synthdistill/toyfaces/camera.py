@@ -2,6 +2,7 @@
 
 import functools
 import io
+from types import SimpleNamespace
 
 import numpy
 import torch
@@ -10,49 +11,34 @@ from PIL import Image
 from .. import faces
 
 _NOISE = 2**20
-_NOISE_SEED = 20230824
 
 
 @functools.cache
 def _noise() -> torch.Tensor:
     """Draw the noise that all images cut theirs from (a cut costs less than new numbers)."""
-    rng = numpy.random.default_rng(_NOISE_SEED)
+    rng = numpy.random.default_rng(20230824)
     return torch.from_numpy(rng.standard_normal(_NOISE, dtype=numpy.float32))
 
 
-def develop(scene: torch.Tensor, conditions: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Take a photograph of a scene.
+def develop(scene: torch.Tensor, photo: SimpleNamespace) -> torch.Tensor:
+    """Take a photograph ``[B, 3, H, W]`` in [-1, 1] of a scene in about [0, 1], which is used up.
 
-    Parameters
-    ----------
-    scene
-        ``[B, 3, H, W]``, about [0, 1]. It is used up.
-    conditions
-        The columns exposure, light_warmth, noise, seed and quality, each ``[B, 1, 1]``.
-
-    Returns
-    -------
-        ``[B, 3, H, W]`` in [-1, 1].
+    ``photo`` holds exposure, light_warmth, noise, seed and quality, each ``[B, 1, 1]``.
     """
-    warmth, one = conditions["light_warmth"], torch.ones_like(conditions["light_warmth"])
-    gain = torch.stack([one + warmth, one, one - warmth], dim=1) * conditions["exposure"][:, None]
-    image = scene.mul_(2.0 * gain).sub_(1.0)
-    pixels = image[0].numel()
-    for i, (noise, seed) in enumerate(
-        zip(
-            conditions["noise"].flatten().tolist(),
-            conditions["seed"].flatten().tolist(),
-            strict=True,
-        )
-    ):
+    warmth, one = photo.light_warmth, torch.ones_like(photo.light_warmth)
+    gain = torch.stack([one + warmth, one, one - warmth], dim=1) * photo.exposure[:, None]
+    images = scene.mul_(2.0 * gain).sub_(1.0)
+    each = zip(images, *(x.flatten().tolist() for x in (photo.noise, photo.seed)), strict=True)
+    for image, noise, seed in each:
         if noise > 0.0:
-            first = int(seed) * 7919 % (_NOISE - pixels)
-            image[i].add_(_noise()[first : first + pixels].view_as(image[i]), alpha=noise)
-    image.clamp_(-1.0, 1.0)
-    for i, quality in enumerate(conditions["quality"].flatten().tolist()):
+            first = int(seed) * 7919 % (_NOISE - image.numel())
+            grain = _noise()[first : first + image.numel()]
+            image.add_(grain.view_as(image), alpha=noise)
+    images.clamp_(-1.0, 1.0)
+    for image, quality in zip(images, photo.quality.flatten().tolist(), strict=True):
         if quality < 100.0:
-            image[i] = _compress(image[i], int(quality))
-    return image
+            image.copy_(_compress(image, int(quality)))
+    return images
 
 
 def _compress(image: torch.Tensor, quality: int) -> torch.Tensor:
@@ -60,5 +46,5 @@ def _compress(image: torch.Tensor, quality: int) -> torch.Tensor:
     pixels = faces.to_uint8(image).permute(1, 2, 0).contiguous().numpy()
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="JPEG", quality=quality)
-    decoded = numpy.asarray(Image.open(stream))
-    return faces.from_uint8(torch.from_numpy(decoded.copy()).permute(2, 0, 1))
+    decoded = numpy.array(Image.open(stream))
+    return faces.from_uint8(torch.from_numpy(decoded).permute(2, 0, 1))

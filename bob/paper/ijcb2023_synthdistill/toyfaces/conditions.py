@@ -1,5 +1,6 @@
 """How a drawn person is photographed: pose, light, expression, age, occlusion, camera."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy
@@ -9,9 +10,9 @@ from ..files import SynthDistillError
 
 
 class Spread(NamedTuple):
-    """How one column is drawn from a uniform number.
+    """How one column is drawn: uniform in [low, high] with the given probability, else ``rest``.
 
-    Uniform in [low, high] with the given probability, else ``rest``; ``mirrored``: of either sign.
+    ``mirrored``: of either sign.
     """
 
     low: float
@@ -23,7 +24,7 @@ class Spread(NamedTuple):
 
 # Angles in degrees, age in years, lengths in pixels of the 112x112 face (blur, jitter) or as a
 # fraction of the photograph (photo_*), everything else without unit.
-_MIXED: dict[str, Spread] = {
+_MIXED = {
     "yaw": Spread(-22, 22),
     "pitch": Spread(-10, 10),
     "roll": Spread(-20, 20),
@@ -89,15 +90,10 @@ _KINDS: dict[str, dict[str, Spread]] = {
         "glasses": Spread(-3.2, 1.8),
         "glasses_tint": Spread(0.05, 0.9),
         "hat": Spread(-3.6, 1.4),
-        "mask": Spread(1, 1, 0.0),
-        "occluder": Spread(1, 1, 0.0),
-        "blur": Spread(0, 0),
-        "noise": Spread(0, 0),
+        **dict.fromkeys(("mask", "occluder"), Spread(1, 1, 0.0)),
+        **dict.fromkeys(("blur", "noise", "jitter_x", "jitter_y", "jitter_roll"), Spread(0, 0)),
         "quality": Spread(100, 100),
-        "jitter_x": Spread(0, 0),
-        "jitter_y": Spread(0, 0),
         "jitter_scale": Spread(1, 1),
-        "jitter_roll": Spread(0, 0),
     },
 }
 
@@ -116,35 +112,18 @@ alike: what the photographs show must not tell whether they show the same person
 
 
 def spreads(kind: str) -> dict[str, Spread]:
-    """Tell how each column of a kind is drawn.
-
-    Raises
-    ------
-    SynthDistillError
-        There is no such kind.
-    """
-    try:
-        changes = _KINDS[kind]
-    except KeyError as error:
+    """Tell how each column of a kind of photographs is drawn."""
+    if kind not in KINDS:
         raise SynthDistillError(
             f"unknown kind of conditions {kind!r}: choose one of {', '.join(KINDS)}"
-        ) from error
-    return _MIXED | changes
+        )
+    return _MIXED | _KINDS[kind]
 
 
 def conditions_from_uniform(uniform: numpy.ndarray, kind: str = "mixed") -> torch.Tensor:
-    """Turn uniform numbers into conditions.
+    """Turn uniform numbers in [0, 1) into conditions, each in the unit of its column.
 
-    Parameters
-    ----------
-    uniform
-        ``[N, len(CONDITION_NAMES)]`` in [0, 1).
-    kind
-        One of :py:data:`KINDS`.
-
-    Returns
-    -------
-        ``[N, len(CONDITION_NAMES)]``, float32, in the units of each column.
+    From ``[N, len(CONDITION_NAMES)]`` to the same shape, float32.
     """
     table = numpy.array(list(spreads(kind).values()), dtype=numpy.float64)
     low, high, probability, rest, mirrored = table.T
@@ -159,24 +138,13 @@ def conditions_from_uniform(uniform: numpy.ndarray, kind: str = "mixed") -> torc
 
 
 def sample_conditions(count: int, rng: numpy.random.Generator, kind: str = "mixed") -> torch.Tensor:
-    """Draw the conditions of photographs.
+    """Draw photographs of a kind ``[count, len(CONDITION_NAMES)]``.
 
-    Parameters
-    ----------
-    count
-        How many.
-    rng
-        The source of randomness. Row i does not depend on ``count``.
-    kind
-        One of :py:data:`KINDS`.
-
-    Returns
-    -------
-        ``[count, len(CONDITION_NAMES)]``, float32, in the units of each column.
+    Row i does not depend on ``count``.
     """
     return conditions_from_uniform(rng.random((count, len(CONDITION_NAMES))), kind)
 
 
-def columns(conditions: torch.Tensor, name: str) -> torch.Tensor:
-    """Take one column of conditions by its name, ``[N]``."""
-    return conditions[:, CONDITION_NAMES.index(name)]
+def columns(conditions: torch.Tensor) -> SimpleNamespace:
+    """Give the columns of ``[N, C]`` by their names, ``[N]`` each."""
+    return SimpleNamespace(**dict(zip(CONDITION_NAMES, conditions.unbind(1), strict=True)))

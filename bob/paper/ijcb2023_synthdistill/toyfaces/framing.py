@@ -18,10 +18,11 @@ resolution looks for them. ``unaligned``: a photograph, the face smaller, rolled
 TEMPLATE = tuple(complex(x, y) for y, x in (faces.LEFT_EYE, faces.RIGHT_EYE))
 """The eyes of the aligned face, x + iy."""
 
+Similarity = tuple[torch.Tensor, torch.Tensor]
+"""Shift and factor, each ``[N]``, complex128: point -> shift + factor * point."""
 
-def pixel_to_template(
-    conditions: torch.Tensor, size: int, framing: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+
+def pixel_to_template(conditions: torch.Tensor, size: int, framing: str) -> Similarity:
     """Find the similarity from the pixels of an image to the aligned face of 112x112.
 
     Parameters
@@ -32,23 +33,12 @@ def pixel_to_template(
         Height and width of the image, in pixels.
     framing
         One of :py:data:`FRAMINGS`.
-
-    Returns
-    -------
-        ``(shift, factor)``, each ``[N]``, complex128: template = shift + factor * pixel.
-
-    Raises
-    ------
-    SynthDistillError
-        There is no such framing.
     """
     if framing == "unaligned":
-        turn = torch.deg2rad(columns(conditions, "roll").double())
-        scale = faces.FACE_SIZE / (size * columns(conditions, "photo_scale").double())
-        factor = torch.polar(scale, -turn)
-        middle = size * torch.complex(
-            columns(conditions, "photo_x").double(), columns(conditions, "photo_y").double()
-        )
+        photo = columns(conditions.double())
+        scale = faces.FACE_SIZE / (size * photo.photo_scale)
+        factor = torch.polar(scale, -torch.deg2rad(photo.roll))
+        middle = size * torch.complex(photo.photo_x, photo.photo_y)
     elif framing in FRAMINGS:
         rows, across = faces.crop_box(size) if framing == "ffhq" else (slice(0, size),) * 2
         top, left, side = rows.start, across.start, rows.stop - rows.start
@@ -57,6 +47,18 @@ def pixel_to_template(
     else:
         raise SynthDistillError(f"unknown framing {framing!r}: choose one of {', '.join(FRAMINGS)}")
     return complex(faces.FACE_SIZE / 2, faces.FACE_SIZE / 2) - factor * middle, factor
+
+
+def template_to_eyes(conditions: torch.Tensor) -> Similarity:
+    """Find the similarity from the template to the frame of the eyes as they really are.
+
+    Its origin is midway between the eyes, its unit half their distance.
+    """
+    photo = columns(conditions.double())
+    half = (TEMPLATE[1] - TEMPLATE[0]).real / 2
+    factor = torch.polar(1.0 / (half * photo.jitter_scale), -torch.deg2rad(photo.jitter_roll))
+    jitter = torch.complex(photo.jitter_x, photo.jitter_y)
+    return -factor * (jitter + (TEMPLATE[0] + TEMPLATE[1]) / 2), factor
 
 
 def eye_positions(
@@ -68,15 +70,6 @@ def eye_positions(
     turned by more than 30 degrees they are as far apart as at 30 degrees: profiles would be blown
     up else.
 
-    Parameters
-    ----------
-    conditions
-        ``[N, C]``.
-    size
-        Height and width of the image, in pixels.
-    framing
-        One of :py:data:`FRAMINGS`.
-
     Returns
     -------
         ``[N, 2, 2]``, float32, in pixels: (left in the image, right in the image) x (y, x).
@@ -84,20 +77,3 @@ def eye_positions(
     shift, factor = pixel_to_template(conditions, size, framing)
     points = (torch.tensor(TEMPLATE, dtype=torch.complex128) - shift[:, None]) / factor[:, None]
     return torch.view_as_real(points).flip(-1).float()
-
-
-def template_to_eyes(conditions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find the similarity from the template to the frame of the eyes as they really are.
-
-    Returns
-    -------
-        ``(shift, factor)``, each ``[N]``, complex128: eyes = shift + factor * template has its
-        origin midway between the eyes and half their distance as unit.
-    """
-    jitter = torch.complex(
-        columns(conditions, "jitter_x").double(), columns(conditions, "jitter_y").double()
-    )
-    turn = torch.deg2rad(columns(conditions, "jitter_roll").double())
-    half = (TEMPLATE[1] - TEMPLATE[0]).real / 2
-    factor = torch.polar(1.0 / (half * columns(conditions, "jitter_scale").double()), -turn)
-    return -factor * (jitter + (TEMPLATE[0] + TEMPLATE[1]) / 2), factor

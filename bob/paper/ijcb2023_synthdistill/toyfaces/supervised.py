@@ -1,6 +1,5 @@
 """Training on labelled renderings: the miniature of training on real faces with identities."""
 
-import math
 from typing import Any
 
 import numpy
@@ -10,20 +9,23 @@ from lightning_fabric import Fabric
 from ..distillation.networks import create_optimizer, create_student
 from ..distillation.options import Options
 from ..distillation.random_numbers import RandomNumbers
-from ..distillation.step import Distillation, StepResult
+from ..distillation.step import StepResult
 from ..files import SynthDistillError
+from . import TRAINING_SEED
 from .arcface import ArcFace
 from .conditions import CONDITION_NAMES, conditions_from_uniform
 from .identities import sample_identities
 from .renderer import render
 
+_Samples = tuple[torch.Tensor, torch.Tensor]
 
-class LabelledRenderings(Distillation):
+
+class LabelledRenderings:
     """Train a student on drawn faces of known people, with the ArcFace loss and no teacher.
 
-    An iteration has two batches of renderings, so that a run sees as many images and does as many
-    updates as a distillation of the same options. In the log, the cosine is that of an embedding
-    and its identity's centre, and there is no validation error.
+    In the place of a :py:class:`~..distillation.step.Distillation`: an iteration has two batches of
+    renderings, so that a run sees as many images and does as many updates. In the log, the cosine
+    is that of an embedding and its identity's centre, and there is no validation error.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ class LabelledRenderings(Distillation):
     seed
         Of the people: none of the benchmarks has them.
     kind
-        Conditions of the photographs, a name of ``toyfaces.conditions``.
+        Conditions of the photographs, a name of :py:mod:`.conditions`.
     margin, scale
         Of the ArcFace loss. No margin by default: from a random start, 0.3 (and a scale of 32) kept
         the student of ``toyfaces-real`` at chance for the four epochs that were tried.
@@ -55,38 +57,24 @@ class LabelledRenderings(Distillation):
     ) -> None:
         if fabric.world_size > 1:
             raise SynthDistillError("training on labelled renderings takes one device")
-        self.people = sample_identities(identities, numpy.random.default_rng([20230824, seed]))
+        self.fabric = fabric
+        self.people = sample_identities(identities, numpy.random.default_rng([TRAINING_SEED, seed]))
         self.kind = kind
         student = create_student(options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            head = ArcFace(identities, margin=margin, scale=scale)
-        self.head = head.to(fabric.device)
-        optimizer, scheduler = create_optimizer(
+            self.head = ArcFace(identities, margin=margin, scale=scale).to(fabric.device)
+        optimizer, self.scheduler = create_optimizer(
             options, [*student.parameters(), *self.head.parameters()]
         )
-        wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
-        super().__init__(fabric, None, None, wrapped, wrapped_optimizer, None, None)  # type: ignore[arg-type]
-        self.scheduler = scheduler
+        self.student, self.optimizer = fabric.setup(student, optimizer)
 
-    def iteration(self, draws: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
+    def iteration(self, numbers: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
         """Do two updates, each on a batch of renderings."""
-        first, second = (self._update(name, draws, rows) for name in ("first", "second"))
-        return first, second
+        return self._update("first", numbers, rows), self._update("second", numbers, rows)
 
-    def _draw(
-        self, name: str, draws: RandomNumbers, rows: range
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Render a batch: faces ``[b, 3, 112, 112]`` and the numbers of the people ``[b]``."""
-        normal = draws.normal(name, 1 + len(CONDITION_NAMES), rows).cpu().double()
-        # the normal distribution function makes uniform numbers of them
-        uniform = torch.special.ndtr(normal).clamp(max=1 - 1e-12).numpy()
-        labels = torch.from_numpy((uniform[:, 0] * len(self.people)).astype(numpy.int64))
-        faces = render(self.people[labels], conditions_from_uniform(uniform[:, 1:], self.kind))
-        return faces.to(self.fabric.device), labels.to(self.fabric.device)
-
-    def _update(self, name: str, draws: RandomNumbers, rows: range) -> StepResult:
-        faces, labels = self._draw(name, draws, rows)
+    def _update(self, name: str, numbers: RandomNumbers, rows: range) -> StepResult:
+        faces, labels = self.draw(name, numbers, rows)
         embeddings = self.student(faces)
         loss = self.head(embeddings, labels)
         self.fabric.backward(loss)
@@ -94,27 +82,32 @@ class LabelledRenderings(Distillation):
         self.optimizer.zero_grad()
         return StepResult(loss.detach(), self._similarity(embeddings, labels))
 
+    def draw(self, name: str, numbers: RandomNumbers, rows: range) -> _Samples:
+        """Render a batch: faces ``[b, 3, 112, 112]`` and the numbers of the people ``[b]``."""
+        normal = numbers.normal(name, 1 + len(CONDITION_NAMES), rows).cpu().double()
+        # the normal distribution function makes uniform numbers of them
+        uniform = torch.special.ndtr(normal).clamp(max=1 - 1e-12).numpy()
+        labels = torch.from_numpy((uniform[:, 0] * len(self.people)).astype(numpy.int64))
+        faces = render(self.people[labels], conditions_from_uniform(uniform[:, 1:], self.kind))
+        return faces.to(self.fabric.device), labels.to(self.fabric.device)
+
     @torch.no_grad()
     def _similarity(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.head.cosines(embeddings).gather(1, labels[:, None])[:, 0]
 
     @torch.no_grad()
-    def validate(self, draws: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give no error (there is no teacher) and the cosines with the centres, ``[b]`` each."""
-        faces, labels = self._draw("fresh", draws, rows)
-        similarity = self._similarity(self.student(faces), labels)
-        return torch.full_like(similarity, math.nan), similarity
+    def _look(self, name: str, numbers: RandomNumbers, rows: range) -> _Samples:
+        faces, labels = self.draw(name, numbers, rows)
+        return faces, self._similarity(self.student(faces), labels)
 
-    @torch.no_grad()
-    def samples(
-        self, draws: RandomNumbers, rows: range
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    def validate(self, numbers: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give no error (there is no teacher) and the cosines with the centres, ``[b]`` each."""
+        _, similarity = self._look("fresh", numbers, rows)
+        return torch.full_like(similarity, torch.nan), similarity
+
+    def samples(self, numbers: RandomNumbers, rows: range) -> tuple[_Samples, _Samples]:
         """Give two batches of renderings ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
-        batches = []
-        for name in ("first", "second"):
-            faces, labels = self._draw(name, draws, rows)
-            batches.append((faces, self._similarity(self.student(faces), labels)))
-        return batches[0], batches[1]
+        return self._look("first", numbers, rows), self._look("second", numbers, rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the centres, which a resumed run goes on with."""
