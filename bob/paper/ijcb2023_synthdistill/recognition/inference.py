@@ -83,8 +83,7 @@ class FoldedConvolution(nn.Module):
         self.register_buffer("map", place)
         self.register_buffer("slopes", slopes)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         if self.map is not None:
             x = x.add_(self.map)
@@ -102,8 +101,7 @@ class FoldedBlock(nn.Module):
         down: Any = block.downsample
         self.downsample = down and FoldedConvolution(down[0], down[1], side, dtype)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``[B, I, side, side]`` to ``[B, O, ...]``."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         identity = x if self.downsample is None else self.downsample(x)
         return self.conv2(self.conv1(x)).add_(identity)
 
@@ -145,10 +143,7 @@ class FoldedTeacher(nn.Module):
         self.register_buffer("head_bias", (bias * scale + shift).to(self.dtype))
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """Embed faces ``[B, 3, 112, 112]`` in [-1, 1]: ``[B, embedding_size]``, float32.
-
-        Gradients reach the faces, where they ask for them; the teacher has no parameters.
-        """
+        """Embed faces: ``[B, embedding_size]``, float32. Gradients reach the faces."""
         parts = faces.split(CHUNK) if faces.device.type == "cpu" else [faces]
         features = [self._features(part) for part in parts]
         # of the batch at once: the largest weight is read once

@@ -30,10 +30,7 @@ EPS_INSIGHTFACE = 1e-5
 
 
 class Block(nn.Module):
-    """A residual block: norm, 3x3, norm, PReLU, 3x3 (strided), norm, plus the identity.
-
-    With a stride or a change of channels the identity passes through a 1x1 convolution and a norm.
-    """
+    """A residual block: norm, 3x3, norm, PReLU, 3x3 (strided), norm, plus the identity."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, eps: float) -> None:
         super().__init__()
@@ -50,8 +47,7 @@ class Block(nn.Module):
                 nn.BatchNorm2d(channels_out, eps=eps),
             )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map ``[B, channels_in, H, W]`` to ``[B, channels_out, ceil(H/stride), ...]``."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         identity = x if self.downsample is None else self.downsample(x)
         x = self.prelu(self.bn2(self.conv1(self.bn1(x))))
         return self.bn3(self.conv2(x)) + identity
@@ -63,11 +59,9 @@ class IResNet(nn.Module):
     Parameters
     ----------
     layers
-        Number of blocks in each stage (see :py:data:`LAYERS`); every stage halves height and width.
+        Number of blocks in each stage, which halves height and width.
     widths
         Number of channels in each stage; the first is also that of the stem.
-    embedding_size
-        Number of elements of the embedding.
     eps
         Batch-norm eps: embeddings of the same weights under :py:data:`EPS_BOB` and
         :py:data:`EPS_INSIGHTFACE` differ by up to 0.03.

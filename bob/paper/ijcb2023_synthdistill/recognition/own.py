@@ -11,7 +11,7 @@ import functools
 import importlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from ..faces import FACE_SIZE
 from ..files import SynthDistillError
 
 Network = str | Callable[..., nn.Module]
-
 """A class, function, partial, or name; a module, too, where copies of it will do."""
 
 IMPORTABLE = (
@@ -29,13 +28,11 @@ IMPORTABLE = (
     "in PYTHONPATH, for training and for evaluation."
 )
 
-_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_NAME = re.compile(f"{_DOTTED}:{_DOTTED}")
-
 
 def is_network_name(text: object) -> bool:
     """Tell ``package.module:name`` from a path and from the name of a timm model."""
-    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+    dotted = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+    return isinstance(text, str) and re.fullmatch(f"{dotted}:{dotted}", text) is not None
 
 
 def import_network(name: str) -> Any:
@@ -83,15 +80,9 @@ def name_network(network: Network) -> str:
 def network_expression(network: Network) -> tuple[str, str] | None:
     """Write a network as Python, so that a file of configuration can make it again.
 
-    Returns
-    -------
-        Lines of imports (perhaps none) and an expression, such as ``'mine.nets:Tiny'`` with its
-        quotes, or ``partial(Tiny, width=5)``. None for the name of a timm model, which needs none.
-
-    Raises
-    ------
-    SynthDistillError
-        Another process could not make it: no module has it, or its arguments are no literals.
+    Gives lines of imports (perhaps none) and an expression, such as ``'mine.nets:Tiny'`` with its
+    quotes, or ``partial(Tiny, width=5)``; None for the name of a timm model. What another process
+    could not make is refused: no module has it, or its arguments are no literals.
     """
     if isinstance(network, str) and not is_network_name(network):
         return None
@@ -129,10 +120,9 @@ def network_expression(network: Network) -> tuple[str, str] | None:
 def measure_embedding(
     network: nn.Module, name: str, convert: Callable[[torch.Tensor], torch.Tensor] | None = None
 ) -> int:
-    """Count the elements that a network gives for a face ``[3, 112, 112]``, by computing them.
+    """Count the elements that a network gives for a face, by computing them.
 
-    Tuples and other shapes than ``[B, D]`` are refused in words, which ``name`` is for. ``convert``
-    makes what the network takes of faces in [-1, 1].
+    ``convert`` makes what the network takes of faces in [-1, 1]. Other than ``[B, D]`` is refused.
     """
     try:
         found = _try(network, convert)
@@ -155,7 +145,7 @@ def lay_out(network: nn.Module) -> nn.Module:
     """Lay a network's weights out channels-last, which is faster, unless it cannot compute so.
 
     A ``view`` behind the last convolution, for instance, takes torch's default layout only. The
-    network is changed in place; it is on its device.
+    network, on its device, is changed in place.
     """
     expected = _try(network)
     with contextlib.suppress(Exception):  # whatever a stranger's network raises
@@ -176,18 +166,11 @@ def _try(network: nn.Module, convert: Callable[[torch.Tensor], torch.Tensor] | N
     """Embed two ramps of grey, moving neither statistics nor random numbers."""
     device = next((p.device for p in network.parameters()), None)
     shape = (2, 3, FACE_SIZE, FACE_SIZE)
-    with _evaluating(network):
-        faces = torch.linspace(-1, 1, math.prod(shape), device=device).view(shape)
-        return network(faces if convert is None else convert(faces))
-
-
-@contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Hold a network in evaluation mode, and give each part back the mode that it had."""
+    faces = torch.linspace(-1, 1, math.prod(shape), device=device).view(shape)
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
-        yield
+        return network(faces if convert is None else convert(faces))
     finally:
         for module, training in modes:
             module.training = training

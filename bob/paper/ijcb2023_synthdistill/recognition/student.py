@@ -25,17 +25,8 @@ from .own import Network, is_network_name, make_network, measure_embedding, name
 
 logger = logging.getLogger(__name__)
 
-EMBEDDING_SIZE = 512
-"""Number of elements of the embedding, as of the published teachers."""
-
 FORMAT = "synthdistill-student"
 FORMAT_VERSION = 1
-
-INPUT = "aligned faces [B, 3, 112, 112], RGB, [-1, 1]"
-"""What a student takes, as the metadata of its file says it."""
-
-OUTPUT = "embeddings [B, embedding_size], not normalised, compared by cosine"
-"""What a student gives, as the metadata of its file says it."""
 
 TINYFAR = {"tinyfar-a": "tinynet_a", "tinyfar-b": "tinynet_b", "tinyfar-c": "tinynet_c"}
 """The paper's students and the timm models that they are built on."""
@@ -45,11 +36,7 @@ WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Student(nn.Module):
-    """A timm backbone (pooled features) and a linear layer with bias.
-
-    ``architecture`` is a name of :py:data:`TINYFAR` or of timm; a ``pretrained`` backbone starts
-    with timm's ImageNet weights.
-    """
+    """A timm backbone (pooled features) and a linear layer with bias."""
 
     def __init__(self, architecture: str, pretrained: bool, embedding_size: int) -> None:
         super().__init__()
@@ -59,7 +46,7 @@ class Student(nn.Module):
         self.linear = nn.Linear(measure_embedding(self.backbone, architecture), embedding_size)
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """Embed faces ``[B, 3, 112, 112]``, RGB, in [-1, 1]: ``[B, embedding_size]``."""
+        """Embed faces: ``[B, embedding_size]``."""
         return self.linear(self.backbone(conventions.for_student(faces)))
 
 
@@ -73,18 +60,14 @@ class OwnStudent(nn.Module):
         self.embedding_size = measure_embedding(self.network, self.name)
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """Embed faces ``[B, 3, 112, 112]``, RGB, in [-1, 1]: ``[B, embedding_size]``."""
+        """Embed faces: ``[B, embedding_size]``."""
         return self.network(conventions.for_student(faces))
 
 
 def create_student(
-    name: Network,
-    initialisation: str | Path = "imagenet",
-    embedding_size: int = EMBEDDING_SIZE,
+    name: Network, initialisation: str | Path = "imagenet", embedding_size: int = 512
 ) -> Student | OwnStudent:
-    """Make a student. Its parameters come in the order backbone, then the final linear layer.
-
-    Random values are drawn from torch's global generator, on the CPU.
+    """Make a student, in training mode, on the CPU, at random by torch's global generator.
 
     Parameters
     ----------
@@ -99,10 +82,6 @@ def create_student(
         of the network of one's own.
     embedding_size
         Number of elements of the embedding: the teacher's.
-
-    Returns
-    -------
-        In training mode, float32, on the CPU.
     """
     student: Student | OwnStudent
     if isinstance(name, str) and not is_network_name(name):
@@ -128,8 +107,7 @@ def create_student(
 def save_student(path: Path | str, student: nn.Module, **metadata: Any) -> None:
     """Write a student as safetensors, its architecture or its network's name in the metadata.
 
-    More ``metadata``, such as its training, are text, or become JSON. The tensors of a network of
-    one's own have the names of its ``state_dict()``.
+    More ``metadata`` are text, or become JSON. A network of one's own keeps its tensors' names.
     """
     if isinstance(student, OwnStudent):
         network, how = student.network, {"network": student.name}
@@ -145,28 +123,18 @@ def save_student(path: Path | str, student: nn.Module, **metadata: Any) -> None:
         "format_version": FORMAT_VERSION,
         **how,
         "embedding_size": student.embedding_size,
-        "input": INPUT,
-        "output": OUTPUT,
+        "input": "aligned faces [B, 3, 112, 112], RGB, [-1, 1]",
+        "output": "embeddings [B, embedding_size], not normalised, compared by cosine",
     }
     save_weights(path, network, {**metadata, **ours})
 
 
 def load_student(path: Path | str, network: Network | None = None) -> Student | OwnStudent:
-    """Load a student that :py:func:`save_student` or the published code wrote.
+    """Load a student that :py:func:`save_student` or the published code wrote, for evaluation.
 
-    Parameters
-    ----------
-    path
-        The file; with ``network`` also a state dict of it.
-    network
-        What makes the network, if it is one of the user's own; it comes from the user's code, never
-        from the file. The name in the file is compared only, and another one is logged as a
-        warning rather than refused: names move when code does, and all names and shapes of tensors
-        have to agree anyway.
-
-    Returns
-    -------
-        In evaluation mode, float32, on the CPU.
+    ``network`` makes a network of the user's own, whose file may be a state dict, too. It comes
+    from the user's code, never from the file: the name in the file is compared only. Another name
+    is a warning, since names move when code does; all tensors have to agree anyway.
     """
     state, metadata = read_weights(path, "a student")
     if metadata.get("format", "pt") == "pt":  # nobody's format: a state dict
@@ -175,9 +143,7 @@ def load_student(path: Path | str, network: Network | None = None) -> Student | 
         if _is_published(state):
             return read_published(path)
     check_format(metadata, FORMAT, FORMAT_VERSION, path)
-    architecture = metadata.get("architecture", "")
-    # former versions wrote package.module:name under `architecture`
-    recorded = metadata.get("network") or (architecture if ":" in architecture else "")
+    architecture, recorded = metadata.get("architecture", ""), metadata.get("network")
     if not recorded and network is not None:
         raise SynthDistillError(
             f"the student {path} is timm's {architecture!a}, not {name_network(network)}: leave "
@@ -220,7 +186,7 @@ def read_published(path: Path | str) -> Student | OwnStudent:
 
 
 def read_metadata(path: Path | str) -> Mapping[str, str]:
-    """Read the metadata of a student's file: architecture or network, conventions, training."""
+    """Read the metadata of a student's file."""
     _, metadata = read_weights(path, "a student")
     check_format(metadata, FORMAT, FORMAT_VERSION, path)
     return metadata
@@ -234,11 +200,12 @@ def count_parameters(network: nn.Module) -> int:
 def create_backbone(name: str, pretrained: bool = False) -> nn.Module:
     """Make a timm model without its classifier, at random or with its ImageNet weights.
 
-    ``name`` is one of :py:data:`TINYFAR` or any timm model name, with or without the tag of its
-    weights, which come from the cache, else by download. The model maps ``[B, 3, 112, 112]`` to
-    pooled features ``[B, F]``.
+    ``name`` is one of :py:data:`TINYFAR` or of timm, with or without the tag of its weights. The
+    model maps ``[B, 3, 112, 112]`` to pooled features ``[B, F]``.
     """
     import timm
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
     names = [*TINYFAR, *timm.list_models(), *timm.list_pretrained()]
     if name not in names:  # nor what timm would look for elsewhere, such as `hf-hub:...`
@@ -253,8 +220,10 @@ def create_backbone(name: str, pretrained: bool = False) -> nn.Module:
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = FACE_SIZE  # vision transformers resample their position embedding
     try:
-        if pretrained:
-            _require_reachable(timm_name)
+        if pretrained and repository is not None and not is_cached(name):
+            # timm itself tries for three quarters of a minute before it says that nobody answers
+            with contextlib.suppress(HfHubHTTPError):  # somebody does
+                get_hf_file_metadata(hf_hub_url(repository, WEIGHT_FILES[0]), timeout=10)
         return timm.create_model(timm_name, pretrained=pretrained, **arguments)
     except Exception as error:  # timm raises whatever its models and its download happen to raise
         if pretrained:
@@ -282,48 +251,22 @@ def is_cached(name: str) -> bool:
     )
 
 
-def _require_reachable(timm_name: str) -> None:
-    """Fail within seconds when weights are neither cached nor reachable.
-
-    timm's download tries each of several files six times with growing pauses, three quarters of a
-    minute in all, before it says that there is no connection.
-    """
-    import timm
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-
-    repository = getattr(timm.get_pretrained_cfg(timm_name), "hf_hub_id", None)
-    if repository is not None and not is_cached(timm_name):
-        with contextlib.suppress(HfHubHTTPError):  # somebody answers: timm knows what to do
-            get_hf_file_metadata(hf_hub_url(repository, WEIGHT_FILES[0]), timeout=10)
-
-
 def _load(
     state: State, path: Path | str, architecture: str, network: Network | None = None
 ) -> Student | OwnStudent:
-    """Make a student, by the network that was given or else timm's, and load its tensors."""
     student: Student | OwnStudent
     with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
         try:
             if network is None:
-                rows = state["linear.weight"].shape[:1] if "linear.weight" in state else (1,)
-                student = Student(architecture, False, max((1, *rows)))
+                # what is not there or has no rows is refused with all that does not agree
+                linear = state.get("linear.weight", torch.zeros(1))
+                student = Student(architecture, False, max((1, *linear.shape[:1])))
             else:
                 student = OwnStudent(network)
         except SynthDistillError as error:
             raise SynthDistillError(f"cannot load the student {path}: {error.message}") from error
-    _load_tensors(student, state, path)
+    load_weights(student.network if isinstance(student, OwnStudent) else student, state, path)
     return student.eval()
-
-
-def _load_tensors(student: Student | OwnStudent, state: State, path: Path | str) -> None:
-    """Load a student's tensors, or those of the user's network inside, by its own names."""
-    if not isinstance(student, OwnStudent):
-        load_weights(student, state, path)
-        return
-    if not set(state) & set(student.network.state_dict()):  # former versions wrote a prefix
-        state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
-    load_weights(student.network, state, path)
 
 
 def _start_from(student: Student | OwnStudent, path: Path) -> None:
@@ -331,12 +274,16 @@ def _start_from(student: Student | OwnStudent, path: Path) -> None:
     state, metadata = read_weights(path, "initial weights of the student")
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
-    if _is_published(state) and isinstance(student, Student):
+    if isinstance(student, OwnStudent):
+        load_weights(student.network, state, path)
+        return
+    if _is_published(state):
         state = _rename_published(state)
-    if isinstance(student, OwnStudent) or set(state) & {"linear.weight", "linear.bias"}:
-        _load_tensors(student, state, path)
+    if set(state) & {"linear.weight", "linear.bias"}:
+        load_weights(student, state, path)
         return
     backbone = student.backbone
+    # one name or several, or none
     classifiers = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
     classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers
     unwanted = tuple(f"{classifier}." for classifier in classifiers)

@@ -34,17 +34,11 @@ logger = logging.getLogger(__name__)
 FORMAT = "synthdistill-teacher"
 FORMAT_VERSION = 1
 
-INPUT = "aligned faces [B, 3, 112, 112], RGB, (pixel - 127.5) / 128"
-"""What the network inside takes, as the metadata of our files says it."""
-
 BOB_NAME = re.compile(r"iresnet(34|50|100)-[0-9a-f]{8}\.pth")
 """Names of the files in Bob's archive (and of pytorch-insightface, where they come from)."""
 
 ARCHIVE_MEMBER = "iresnet100-73e07ba7.pth"
 """The paper's teacher in Bob's archive ``iresnet-91a5de61.tar.gz``."""
-
-MAX_MEMBER = 2**30
-"""Bytes of an archive's member that we are ready to hold in memory (the teacher has 261 M)."""
 
 
 class Teacher(nn.Module):
@@ -118,7 +112,7 @@ def create_teacher(teacher: Path | Network) -> Teacher:
 
 
 def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
-    """Load a teacher: Bob's, InsightFace's or one that :py:func:`save_teacher` wrote.
+    """Load a teacher, frozen: Bob's, InsightFace's or one that :py:func:`save_teacher` wrote.
 
     Parameters
     ----------
@@ -132,10 +126,6 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
         archive; else 1e-5 if the counters of the batch norms moved, i.e. PyTorch trained the
         network (InsightFace); else 2e-5, since it was converted from MXNet as Bob's was. With
         neither name nor counters to go by, a warning is logged.
-
-    Returns
-    -------
-        Frozen, in evaluation mode, float32, on the CPU.
     """
     path = Path(path)
     with reading(path, "a teacher") as stream:
@@ -145,14 +135,15 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
         state, name = _read_archive(path), ARCHIVE_MEMBER
     else:
         (state, metadata), name = read_weights(path, "a teacher"), path.name
-    told = math.nan
-    if metadata.get("format", "pt") != "pt":
+    ours = metadata.get("format", "pt") != "pt"
+    if ours:
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
-        with contextlib.suppress(ValueError):
-            told = float(metadata.get("eps", ""))
+    if eps is None and not ours:
+        eps = _guess_eps(name, state)
     elif eps is None:
-        told = _guess_eps(name, state)
-    eps = told if eps is None else eps
+        eps = math.nan
+        with contextlib.suppress(ValueError):
+            eps = float(metadata.get("eps", ""))
     if not 0 < eps < 1:
         raise SynthDistillError(
             f"expected a batch-norm eps above 0 and below 1 for the teacher {path}, found {eps}: "
@@ -164,10 +155,7 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
 
 
 def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]) -> None:
-    """Write the network of a teacher as safetensors, its architecture and eps in the metadata.
-
-    More ``metadata``, such as where it comes from, are text, or become JSON.
-    """
+    """Write a teacher's network as safetensors; more ``metadata`` are text, or become JSON."""
     ours = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -176,7 +164,7 @@ def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]
         "widths": list(network.widths),
         "embedding_size": network.embedding_size,
         "eps": network.eps,
-        "input": INPUT,
+        "input": "aligned faces [B, 3, 112, 112], RGB, (pixel - 127.5) / 128",
     }
     save_weights(path, network, {**metadata, **ours})
 
@@ -188,13 +176,10 @@ def _read_archive(path: Path) -> State:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 found.append(ascii(member.name)[1:-1])
-                if not member.isfile() or Path(member.name).name != ARCHIVE_MEMBER:
-                    continue
-                stream = archive.extractfile(member)
-                if stream is None or member.size > MAX_MEMBER:
-                    raise SynthDistillError(f"{path}: {member.size} bytes are no teacher")
-                content = io.BytesIO(stream.read())
-                return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})")
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is not None and Path(member.name).name == ARCHIVE_MEMBER:
+                    content = io.BytesIO(stream.read(2**30))  # the teacher has 261 MB
+                    return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise SynthDistillError(
             f"expected Bob's archive of teachers at {path}, found a damaged one "
@@ -208,7 +193,6 @@ def _read_archive(path: Path) -> State:
 
 
 def _guess_eps(name: str, state: State) -> float:
-    """Tell the batch-norm eps by where the file comes from: see :py:func:`load_teacher`."""
     if BOB_NAME.fullmatch(name):
         return EPS_BOB
     counters = [t for n, t in state.items() if n.endswith("num_batches_tracked")]
@@ -216,12 +200,9 @@ def _guess_eps(name: str, state: State) -> float:
         return EPS_INSIGHTFACE
     if not counters:
         logger.warning(
-            "%s does not tell where it comes from: a batch-norm eps of %g is assumed, as in Bob's "
-            "teachers. InsightFace's have %g: give eps to load_teacher, and write the file with "
-            "save_teacher, which keeps it.",
-            name,
-            EPS_BOB,
-            EPS_INSIGHTFACE,
+            f"{name} does not tell where it comes from: a batch-norm eps of {EPS_BOB:g} is "
+            f"assumed, as in Bob's teachers. InsightFace's have {EPS_INSIGHTFACE:g}: give eps to "
+            "load_teacher, and write the file with save_teacher, which keeps it."
         )
     return EPS_BOB
 
