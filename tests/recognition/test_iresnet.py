@@ -31,40 +31,19 @@ def test_published_networks_have_their_published_size(name, millions):
 def test_names_are_those_of_the_published_state_dicts():
     with torch.device("meta"):
         names = set(IResNet(LAYERS["iresnet100"]).state_dict())
-    for name in (
-        "conv1.weight",
-        "bn1.running_var",
-        "prelu.weight",
-        "layer1.0.bn1.weight",
-        "layer1.0.conv1.weight",
-        "layer1.0.bn2.bias",
-        "layer1.0.prelu.weight",
-        "layer1.0.conv2.weight",
-        "layer1.0.bn3.running_mean",
-        "layer1.0.downsample.0.weight",
-        "layer1.0.downsample.1.running_var",
-        "layer3.29.conv2.weight",
-        "layer4.2.bn3.weight",
-        "bn2.weight",
-        "fc.weight",
-        "fc.bias",
-        "features.weight",
-        "features.running_mean",
-    ):
-        assert name in names
+    expected = (
+        "conv1.weight bn1.running_var prelu.weight bn2.weight fc.weight fc.bias features.weight "
+        "layer1.0.bn1.weight layer1.0.conv1.weight layer1.0.bn2.bias layer1.0.prelu.weight "
+        "layer1.0.conv2.weight layer1.0.bn3.running_mean layer1.0.downsample.0.weight "
+        "layer1.0.downsample.1.running_var layer3.29.conv2.weight layer4.2.bn3.weight"
+    )
+    assert names.issuperset(expected.split())
     assert "layer1.1.downsample.0.weight" not in names
     assert "conv1.bias" not in names
     # 5 tensors and a counter for each norm, 1 for each convolution and PReLU, 2 for fc
     blocks, stages = 49, 4
     norms, convolutions, prelus = 3 * blocks + stages + 3, 2 * blocks + stages + 1, blocks + 1
     assert len(names) == 5 * norms + convolutions + prelus + 2
-
-
-def test_maps_faces_to_embeddings_of_any_size():
-    torch.manual_seed(0)
-    model = IResNet((1, 2, 1, 1), widths=(4, 6, 8, 10), embedding_size=24).eval()
-    assert model(torch.randn(2, 3, 112, 112)).shape == (2, 24)
-    assert model.fc.weight.shape == (24, 10 * 7 * 7)
 
 
 def test_computes_a_block_as_written_out():
@@ -92,10 +71,3 @@ def test_computes_a_block_as_written_out():
     y = norm(convolve(y, block.conv2.weight, 2, 1), block.bn3)
     y = y + norm(convolve(x, block.downsample[0].weight, 2, 0), block.downsample[1])
     torch.testing.assert_close(block(x), y, rtol=1e-4, atol=1e-5)
-
-
-def test_eps_reaches_every_norm():
-    model = IResNet((1, 1), widths=(4, 4), embedding_size=8, eps=1e-5)
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    assert len(norms) == 3 * 2 + 2 + 3
-    assert {norm.eps for norm in norms} == {1e-5}

@@ -63,22 +63,24 @@ def test_tinyfar_has_its_published_size(name, parameters):
     assert student.eval()(faces()).shape == (2, 512)
 
 
-@pytest.mark.parametrize("name", [SMALL, "vit_tiny_patch16_224", "tinynet_e.in1k"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "tinynet_e.in1k"])
 def test_any_timm_model_is_a_student(tmp_path, name):
     student = create_student(name, "random", embedding_size=24).eval()
     assert student.embedding_size == 24
     save_student(tmp_path / "s.safetensors", student)
+    before = torch.get_rng_state()
     loaded = load_student(tmp_path / "s.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(loaded(faces()), student(faces()))
     assert not loaded.training
 
 
 def test_random_start_follows_the_seed():
-    states = []
+    weights = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
-        states.append(create_student("tinyfar-c", "random").state_dict())
-    weights = [torch.cat([t.flatten().float() for t in state.values()]) for state in states]
+        parameters = create_student(SMALL, "random").parameters()
+        weights.append(torch.nn.utils.parameters_to_vector(parameters))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -98,7 +100,7 @@ def test_unknown_name_is_answered_with_the_nearest(name, near):
         create_student(name, "random")
 
 
-@pytest.mark.parametrize("name", ["halonet26t", "botnet26t_256", "twins_svt_small"])
+@pytest.mark.parametrize("name", ["halonet26t", "twins_svt_small"])
 def test_model_that_takes_no_faces_is_said(name):
     with pytest.raises(SynthDistillError, match=rf"{name} (does not|cannot).*112.*: \w.*Choose"):
         create_student(name, "random")
@@ -144,15 +146,10 @@ def test_cached_imagenet_weights_are_used_without_a_connection(no_network):
         assert torch.equal(tensor, expected[name])
 
 
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_starts_from_a_file_of_the_timm_model(tmp_path, suffix):
-    torch.manual_seed(3)
-    full = timm.create_model("tinynet_c", pretrained=False)
-    path = tmp_path / f"tinynet_c.{suffix}"
-    if suffix == "pth":
-        torch.save(full.state_dict(), path)
-    else:
-        safetensors.torch.save_file(full.state_dict(), path, {"format": "pt"})
+def test_starts_from_a_file_of_the_timm_model(tmp_path):
+    full = timm.create_model("tinynet_c")
+    path = tmp_path / "tinynet_c.safetensors"
+    safetensors.torch.save_file(full.state_dict(), path, {"format": "pt"})
     student = create_student("tinyfar-c", path)
     state = full.state_dict()
     assert all(torch.equal(t, state[n]) for n, t in student.backbone.state_dict().items())
@@ -193,36 +190,19 @@ def test_file_tells_architecture_and_conventions(tmp_path):
     assert read_metadata(path)["epoch"] == "3"
 
 
-def test_loading_leaves_random_numbers_alone(tmp_path):
-    save_student(tmp_path / "s.safetensors", create_student(SMALL, "random"))
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    load_student(tmp_path / "s.safetensors")
-    assert torch.equal(torch.rand(3), expected)
-
-
 def test_other_files_are_refused_in_words(tmp_path, monkeypatch):
     path = tmp_path / "student.safetensors"
-    with pytest.raises(SynthDistillError, match=r"student\.safetensors: No such file"):
-        load_student(path)
     monkeypatch.setattr(module, "FORMAT_VERSION", 0)
     save_student(path, create_student(SMALL, "random"))
     monkeypatch.undo()
     with pytest.raises(SynthDistillError, match=r"is of version '0' .*reads version 1"):
         load_student(path)
-    save_student(path, create_student(SMALL, "random"))
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(SynthDistillError, match="truncated or damaged"):
-        load_student(path)
     save_teacher(path, IResNet((1,), (4,), 8), {})
     with pytest.raises(SynthDistillError, match="names the format 'synthdistill-teacher'"):
         load_student(path)
-    for save in (safetensors.torch.save_file, torch.save):
-        save({"a": torch.zeros(1)}, path)
-        with pytest.raises(SynthDistillError, match="no format of ours"):
-            load_student(path)
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(SynthDistillError, match="no format of ours"):
+        load_student(path)
 
 
 def rewritten(path, state=None, **changes):
@@ -239,10 +219,10 @@ def rewritten(path, state=None, **changes):
         (None, "cannot load the student .*there is no student ''"),
         ("tinyfar-z", "cannot load the student .*no student 'tinyfar-z'"),
         ("tinyfar-c", "not those of this network"),
-        *((name, "no student" if ":" not in name else "network of somebody") for name in STRANGE),
+        *((name, "no student") for name in (*STRANGE, "own_network:Tiny")),
     ],
 )
-def test_architecture_in_a_file_is_a_name_of_timms(tmp_path, monkeypatch, architecture, words):
+def test_architecture_in_a_file_is_a_name_of_timms(tmp_path, own, architecture, words):
     path = tmp_path / "student.safetensors"
     save_student(path, create_student(SMALL, "random"))
     with pytest.raises(SynthDistillError, match=words):
@@ -334,8 +314,7 @@ def test_given_network_does_not_replace_timms(tmp_path, own):
         load_student(path, network=own.Tiny)
 
 
-@pytest.mark.parametrize("key", ["network", "architecture"])
-def test_a_file_imports_and_calls_nothing(tmp_path, monkeypatch, own_file, key):
+def test_a_file_imports_and_calls_nothing(tmp_path, monkeypatch, own_file):
     path, _ = own_file
     executed = tmp_path / "executed"
     # something that has the form of a student in every way: only nobody asked for it but the file
@@ -344,7 +323,7 @@ def test_a_file_imports_and_calls_nothing(tmp_path, monkeypatch, own_file, key):
         "class Tiny(own_network.Tiny):\n    pass\n"
     )
     monkeypatch.chdir(tmp_path)
-    rewritten(path, **{"network": None, key: "prepared:Tiny", "arguments": '{"width": 5}'})
+    rewritten(path, network="prepared:Tiny", arguments='{"width": 5}')
     with pytest.raises(SynthDistillError, match="a network of somebody's own, 'prepared:Tiny'"):
         load_student(path)
     with pytest.raises(SynthDistillError, match=r"package\.module:name"):
@@ -354,18 +333,9 @@ def test_a_file_imports_and_calls_nothing(tmp_path, monkeypatch, own_file, key):
     assert not executed.exists()
 
 
-def test_files_of_former_versions_are_read_if_the_network_is_given(own_file, own):
-    path, student = own_file
-    state = {f"network.{n}": t for n, t in student.network.state_dict().items()}
-    rewritten(path, state, network=None, architecture="own_network:Tiny", arguments='{"width": 5}')
-    loaded = load_student(path, network=functools.partial(own.Tiny, width=5))
-    assert torch.equal(loaded(faces()), student(faces()))
-
-
-@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
-def test_own_network_starts_from_its_own_state_dict(tmp_path, own, save):
+def test_own_network_starts_from_its_own_state_dict(tmp_path, own):
     expected = own.Tiny()
-    save(expected.state_dict(), tmp_path / "mine")
+    torch.save(expected.state_dict(), tmp_path / "mine")
     for student in (
         create_student("own_network:Tiny", tmp_path / "mine"),
         load_student(tmp_path / "mine", network=own.Tiny),

@@ -53,11 +53,9 @@ def eps_of(teacher):
     return eps
 
 
-@pytest.mark.parametrize("key", [None, "state_dict", "state_dict_backbone"])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_loads_the_state_dicts_that_circulate(tmp_path, network, images, key, prefix):
-    state = {prefix + name: tensor for name, tensor in network.state_dict().items()}
-    torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / BOB)
+def test_a_state_dict_of_parallel_training_is_a_frozen_teacher(tmp_path, network, images):
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict_backbone": state, "epoch": 3}, tmp_path / BOB)
     teacher = load_teacher(tmp_path / BOB)
     assert teacher.embedding_size == 16
     assert torch.equal(teacher(images), network(faces.for_teacher(images)))
@@ -95,13 +93,10 @@ def test_own_safetensors_keep_everything(tmp_path, network, images):
 @pytest.mark.parametrize(
     ("name", "count", "eps"),
     [
-        (BOB, 0, 2e-5),
-        (BOB, None, 2e-5),
         (BOB, 1000, 2e-5),
         ("iresnet50-7f187506.pth", 1000, 2e-5),
         ("backbone.pth", 1000, 1e-5),
         ("renamed.pth", 0, 2e-5),
-        ("iresnet100.pth", 1000, 1e-5),
         ("some.pth", None, 2e-5),
     ],
 )
@@ -114,20 +109,15 @@ def test_eps_follows_from_where_the_file_comes_from(tmp_path, network, caplog, n
     assert eps_of(load_teacher(path, eps=5e-5)) == 5e-5
 
 
-@pytest.mark.parametrize("eps", [0.0, -1e-5, float("nan"), float("inf")])
+@pytest.mark.parametrize("eps", [0.0, float("nan"), float("inf"), "much"])
 def test_eps_that_is_none_is_refused(tmp_path, network, eps):
     path = tmp_path / "teacher.safetensors"
-    save_teacher(path, network, {})
-    with pytest.raises(SynthDistillError, match="eps above 0 and below 1"):
-        load_teacher(path, eps=eps)
     network.eps = eps
     save_teacher(path, network, {})
     with pytest.raises(SynthDistillError, match="eps above 0 and below 1"):
         load_teacher(path)
-    network.eps = "much"
-    save_teacher(path, network, {})
-    with pytest.raises(SynthDistillError, match=r"eps above 0 .* found nan"):
-        load_teacher(path)
+    with pytest.raises(SynthDistillError, match="found -1"):
+        load_teacher(path, eps=-1)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -166,14 +156,10 @@ def test_reads_bobs_archive_itself(tmp_path, network, images):
             load_teacher(path)
 
 
-def test_archive_without_the_teacher_is_said(tmp_path, monkeypatch):
+def test_archive_without_the_teacher_is_said(tmp_path):
     path = tmp_path / "iresnet-91a5de61.tar.gz"
     archive(path, {"iresnet34-5b0d0e90.pth": b"other"})
     with pytest.raises(SynthDistillError, match=rf"expected {BOB}.*iresnet34-5b0d0e90"):
-        load_teacher(path)
-    archive(path, {BOB: b"0" * 100})
-    monkeypatch.setattr(module, "MAX_MEMBER", 99)
-    with pytest.raises(SynthDistillError, match="100 bytes are no teacher"):
         load_teacher(path)
 
 
@@ -181,13 +167,8 @@ def test_archive_without_the_teacher_is_said(tmp_path, monkeypatch):
     ("name", "change", "words"),
     [
         ("layer2.1.prelu.weight", None, r"1 missing: layer2\.1\.prelu\.weight"),
-        ("head.weight", torch.zeros(3), r"1 too many: head\.weight"),
         ("fc.weight", torch.zeros(16, 640), r"fc\.weight \[16, 640\] instead of \[16, 490\]"),
         ("fc.weight", torch.zeros(16), "expected an IResNet"),
-        ("fc.bias", torch.full([16], torch.nan), r"not finite, in fc\.bias"),
-        ("bn1.running_var", -torch.ones(4), r"negative variances, in bn1\.running_var"),
-        ("conv1.weight", torch.ones(4, 3, 3, 3).int(), r"not floating-point numbers: conv1\.wei"),
-        ("conv1.weight", torch.ones(4, 3, 3, 3) > 0, r"not floating-point numbers: conv1\.wei"),
     ],
 )
 def test_weights_that_cannot_be_are_said(tmp_path, network, name, change, words):
@@ -210,13 +191,8 @@ def test_other_network_is_said(tmp_path):
         load_teacher(tmp_path / "x.pth")
 
 
-def test_own_format_of_another_kind_or_version_is_said(tmp_path, network, monkeypatch):
+def test_own_format_of_another_kind_is_said(tmp_path, network, monkeypatch):
     path = tmp_path / "teacher.safetensors"
-    monkeypatch.setattr(module, "FORMAT_VERSION", 2)
-    save_teacher(path, network, {})
-    monkeypatch.undo()
-    with pytest.raises(SynthDistillError, match=r"version '2' .*reads version 1"):
-        load_teacher(path)
     monkeypatch.setattr(module, "FORMAT", "synthdistill-student")
     save_teacher(path, network, {})
     monkeypatch.undo()
