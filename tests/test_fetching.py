@@ -109,7 +109,6 @@ def test_a_file_comes_whole_and_once(server, tmp_path, capsys):
         ({"cut": 1000}, "cannot download"),
         ({"state": 404}, "cannot download .*404"),
         ({"address": "http://127.0.0.1:9/file.bin"}, "cannot download"),
-        ({"address": "ftp://127.0.0.1/file.bin"}, "cannot download"),
     ],
 )
 def test_what_goes_wrong_leaves_what_was_there(server, tmp_path, change, words):
@@ -123,12 +122,6 @@ def test_what_goes_wrong_leaves_what_was_there(server, tmp_path, change, words):
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
     # a wrong file is not asked for again and again
     assert server.requests <= 1
-
-
-def test_a_folder_that_cannot_be_made_is_told(server, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(SynthDistillError, match="cannot write"):
-        fetching.fetch(need_of(server, CONTENT), tmp_path / "file")
 
 
 def test_only_the_wanted_file_leaves_an_archive(server, tmp_path):

@@ -45,7 +45,6 @@ def test_a_write_replaces_the_file_whole(tmp_path):
 @pytest.mark.parametrize(
     ("accident", "told", "words"),
     [
-        (ZeroDivisionError(), ZeroDivisionError, None),
         (KeyboardInterrupt(), KeyboardInterrupt, None),
         (OSError(errno.ENOSPC, "No space left on device"), SynthDistillError, "No space .*room"),
     ],
@@ -160,8 +159,7 @@ def test_a_required_path_says_the_command(rc, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        *((content, r"cannot read.*bobrc\.toml") for content in ("a = [", "\x00", "5", "[1, 2")),
-        (f"{TEACHER} = 5", f"expected a path under {TEACHER}"),
+        *((content, r"cannot read.*bobrc\.toml") for content in ("a = [", "5")),
         (f"[{TEACHER}]\nx = 1", f"expected a path under {TEACHER}"),
         (f'{TEACHER} = ""', f"expected a path under {TEACHER}"),
     ],

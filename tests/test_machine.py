@@ -47,12 +47,9 @@ def test_another_project_s_repository_is_not_its_own(package):
     assert machine.source_revision(package) is None
 
 
-def test_a_tree_that_does_not_track_the_package_is_not_its_own(package):
+def test_without_git_or_untracked_there_is_no_revision(package, monkeypatch):
     git(package, "rm", "--cached", "__init__.py")
     assert machine.source_revision(package) is None
-
-
-def test_without_git_there_is_no_revision(package, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert machine.source_revision(package) is None
 

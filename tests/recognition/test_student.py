@@ -333,23 +333,19 @@ def test_a_file_imports_and_calls_nothing(tmp_path, monkeypatch, own_file):
     assert not executed.exists()
 
 
-def test_own_network_starts_from_its_own_state_dict(tmp_path, own):
-    expected = own.Tiny()
+def test_own_network_starts_from_its_student_or_its_own_state_dict(tmp_path, own):
+    first = create_student(own.Tiny, "random").eval()
+    expected = first.network
+    save_student(tmp_path / "student", first)
     torch.save(expected.state_dict(), tmp_path / "mine")
     for student in (
+        create_student("own_network:Tiny", tmp_path / "student"),
         create_student("own_network:Tiny", tmp_path / "mine"),
         load_student(tmp_path / "mine", network=own.Tiny),
     ):
         assert torch.equal(student.eval()(faces()), expected(faces()))
     with pytest.raises(SynthDistillError, match=r"convolution\.bias \[3\] instead of \[4\]"):
         create_student(own.make, tmp_path / "mine")
-
-
-def test_own_network_starts_from_its_student(own_file, own):
-    path, first = own_file
-    second = create_student(functools.partial(own.Tiny, width=5), path)
-    assert second.training
-    assert torch.equal(second.eval()(faces()), first(faces()))
 
 
 def test_own_network_that_is_no_student_is_refused_when_created(own):

@@ -67,14 +67,6 @@ def test_a_state_dict_of_parallel_training_is_a_frozen_teacher(tmp_path, network
     assert all(torch.equal(tensor, before[n]) for n, tensor in teacher.state_dict().items())
 
 
-def test_half_precision_becomes_float32(tmp_path, network, images):
-    half = {k: v.half() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    torch.save(half, tmp_path / BOB)
-    teacher = load_teacher(tmp_path / BOB)
-    assert {p.dtype for p in teacher.parameters()} == {torch.float32}
-    assert torch.cosine_similarity(teacher(images), network(faces.for_teacher(images))).min() > 0.99
-
-
 def test_own_safetensors_keep_everything(tmp_path, network, images):
     network.eps = 3e-4
     path = tmp_path / "teacher.safetensors"

@@ -48,18 +48,8 @@ def test_a_config_is_a_run_and_says_when_it_is_finished(config, tmp_path):
 
 
 def test_dry_run_tells_the_numbers_and_writes_nothing(config, tmp_path):
-    result = run(
-        *(
-            config,
-            "-o",
-            tmp_path / "run",
-            "--epochs",
-            3,
-            "--resampling-coefficient",
-            0.5,
-            "--dry-run",
-        )
-    )
+    options = ["--epochs", 3, "--resampling-coefficient", 0.5, "--dry-run"]
+    result = run(config, "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
     lines = {line[:24].strip(): line[24:].strip() for line in result.output.splitlines()}
     assert lines["resampling_coefficient"] == "0.5"
@@ -98,7 +88,6 @@ def test_the_template_names_every_option_and_is_a_config(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("bach_size = 3", ["'bach_size'", "Did you mean 'batch_size'"]),
         ("batch_size = 1.5", ["batch_size", "whole number", "1.5"]),
         ("batch_size = (", ["mine.py", "line"]),
         ("student = 'tinyfar-d'", ["tinyfar-d", "tinyfar-a"]),
@@ -108,7 +97,6 @@ def test_the_template_names_every_option_and_is_a_config(tmp_path):
         ("loss = 'mae'", ["loss must be"]),
         ("optimizer = dict", ["optimizer"]),
         ("teacher = '/'", ["is a folder", "--teacher"]),
-        ("loss = lambda s: s.mean()", ["two batches of embeddings"]),
     ],
 )
 def test_mistakes_in_a_config(config, tmp_path, line, words):

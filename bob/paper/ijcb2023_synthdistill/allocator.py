@@ -38,10 +38,7 @@ def keep_buffers() -> bool:
         return False
     if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
+    mallopt = ctypes.CDLL(None).mallopt
     done = [mallopt(*s) for s in (_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD)] == [1, 1, 1]
     logger.debug("glibc keeps freed buffers: %s (%s=system leaves it alone)", done, VARIABLE)
     return done

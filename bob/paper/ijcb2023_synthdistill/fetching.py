@@ -145,11 +145,13 @@ def fetch(
     -------
         The path that the need's key has to point to, and what is there.
     """
+    from pooch import file_hash
+
     file = folder / need.address.rpartition("/")[2]
     wanted = folder / need.member if need.member else file
     try:
         if force or not wanted.exists():
-            if force or not file.exists() or (need.md5 and _md5(file) != need.md5):
+            if force or not file.exists() or (need.md5 and file_hash(file, "md5") != need.md5):
                 _download(address or need.address, file, need)
             if need.member:
                 _extract(file, need.member, wanted)
@@ -194,12 +196,6 @@ def _download(address: str, path: Path, need: Need) -> None:
             except SynthDistillError as error:
                 reason = error.message.replace(str(temporary), "what came")
                 raise SynthDistillError(f"{address} gives another file: {reason}") from error
-
-
-def _md5(path: Path) -> str:
-    import pooch
-
-    return pooch.file_hash(str(path), alg="md5")
 
 
 def _extract(archive: Path, member: str, path: Path) -> None:

@@ -99,8 +99,7 @@ class Teacher(nn.Module):
 def create_teacher(teacher: Path | Network) -> Teacher:
     """Get a teacher from a file (see :py:func:`load_teacher`) or from a network of the user's own.
 
-    A network is given by its name ``package.module:name``, or as a class or function that makes it.
-    It may be or give a :py:class:`Teacher`, which says what faces it takes; any other module takes
+    A network may be or give a :py:class:`Teacher`, which says what faces it takes; any other takes
     them as they are in this package: ``[B, 3, 112, 112]``, RGB, [-1, 1].
     """
     if isinstance(teacher, Path) or (

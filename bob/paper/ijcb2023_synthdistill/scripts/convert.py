@@ -50,7 +50,6 @@ def convert(source: Path, target: Path, force: bool) -> None:
         return
 
     from ..generators import load_generator, save_generator
-    from ..recognition.student import count_parameters
 
     generator = load_generator(source)
     save_generator(target, generator)
