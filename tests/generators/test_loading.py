@@ -27,7 +27,7 @@ def test_the_name_of_the_file_does_not_matter(tmp_path):
         assert torch.equal(tensor, second.state_dict()[name])
 
 
-@pytest.mark.parametrize("conv_clamp", [None, 256.0, 0.5])
+@pytest.mark.parametrize("conv_clamp", [None, 0.5])
 def test_a_generator_comes_back_the_same_and_frozen(tmp_path, conv_clamp):
     options = {
         "z_dim": 5,
@@ -72,24 +72,19 @@ def text(**changes):
         (dict.clear, "of an unnamed network, with the tensors mapping.fc0.bias"),
         (text(architecture="\x1b[31mstudent"), r"file of \\x1b\[31mstudent, with the tensors"),
         (text(format="2"), "is of format '2', and this program reads formats up to 1. Update"),
-        (text(format="x"), "is of format 'x'"),
         (lambda metadata: metadata.pop("format"), "is of format ''"),
         (text(options="{"), "JSONDecodeError"),
         (text(options="[" * 100_000), "RecursionError"),
-        (text(options="[]"), "truncated or damaged"),
         (lambda metadata: metadata.pop("options"), "KeyError"),
         (options(z_dim="\x1b6"), r"its z_dim is .*x1b6"),
-        (options(z_dim=True), "its z_dim is True"),
         (options(num_fp16_res=1.5), "its num_fp16_res is 1.5"),
         (options(conv_clamp=float("nan")), "its conv_clamp is nan"),
-        (options(mapping_multiplier=None), "its mapping_multiplier is None"),
         (options(more=1), "unexpected keyword argument 'more'"),
         (text(options='{"mapping_layers": 2, "resolution": 16}'), "its options are not z_dim, w_d"),
         (options(z_dim=10**12), "of another shape: mapping.fc0.weight"),
         (options(mapping_layers=10**12), "more layers than it has tensors"),
         (options(resolution=2**1000), "more layers than it has tensors"),
         (options(resolution=24), "power of 2"),
-        (options(channel_base=-5), "at least one feature"),
         (options(resolution=32, channel_base=256), "missing: synthesis.b32"),
     ],
 )
