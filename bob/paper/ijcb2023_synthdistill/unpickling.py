@@ -66,23 +66,10 @@ class _RefusedError(Exception):
 
 
 def read_pickle(path: Path | str, allowed: Allowed, *, what: str, encoding: str = "latin1") -> Any:
-    """Read a pickle of others. Nothing of it is executed.
+    """Read plain values, and whatever ``allowed`` makes. Nothing of the file is executed.
 
-    Parameters
-    ----------
-    path
-        The file.
-    allowed
-        The names that the file may ask for, and what they make here.
-    what
-        What the file should be, with its article: ``a generator's pickle``. For messages.
-    encoding
-        How byte strings written by Python 2 are decoded; ``bytes`` leaves them as they are.
-
-    Returns
-    -------
-        Plain values, and whatever ``allowed`` makes. A name that is not called remains a function
-        without use.
+    ``what`` the file should be, with its article, is for messages; ``encoding`` is that of byte
+    strings written by Python 2: ``bytes`` leaves them as they are.
     """
     with reading(path, what) as stream, explained(path, what):
         return _Reader(stream, allowed, encoding).load()

@@ -27,16 +27,8 @@ State = dict[str, torch.Tensor]
 def read_weights(path: Path | str, what: str) -> tuple[State, dict[str, str]]:
     """Read a state dict from a safetensors file or a torch file; the content says which it is.
 
-    Parameters
-    ----------
-    path
-        The file.
-    what
-        What is expected in it, for messages, such as "a teacher".
-
-    Returns
-    -------
-        Tensors by name, on the CPU, and the metadata (empty for a torch file).
+    Gives tensors by name, on the CPU, and the metadata (empty for a torch file). ``what`` is
+    expected, such as "a teacher", is for messages.
     """
     import safetensors
 

@@ -81,16 +81,10 @@ def modulated_convolution(
     ----------
     x, weight, styles
         ``[B, I, H, W]``, ``[O, I, k, k]`` and ``[B, I]``.
-    demodulate
-        Normalise the output channels.
     fir
         Double height and width, by a transposed convolution and this low-pass filter.
     fused
         Make one weight for each image and convolve in groups; else scale the activations.
-
-    Returns
-    -------
-        ``[B, O, H, W]``, or twice as high and wide.
     """
     batch, inputs, height, width = x.shape
     if demodulate and x.dtype == torch.float16:

@@ -190,12 +190,7 @@ class Synthesis(nn.Module):
         noise_mode: str = "random",
         noise: Noise | None = None,  # noqa: ARG002
     ) -> Tensor:
-        """Make images of ws ``[B, num_ws, w_dim]``; there is no noise, whatever the mode.
-
-        Returns
-        -------
-            ``[B, 3, resolution, resolution]``, float32, RGB, about [-1, 1], not clamped.
-        """
+        """Make images of ws as StyleGAN2 does; there is no noise, whatever the mode."""
         check_synthesis(ws, self.num_ws, noise_mode)
         ws = ws.to(torch.float32)
         x = self.input(ws[:, 0])
@@ -212,14 +207,8 @@ class Generator(nn.Module):
 
     Parameters
     ----------
-    z_dim, w_dim
-        Sizes of the latent vectors.
-    resolution
-        Height and width of the images.
-    mapping_layers, mapping_multiplier
-        Number of layers of the mapping, and their relative learning rate.
-    conv_clamp
-        Every layer is clamped to plus and minus this; None: it is not.
+    z_dim, w_dim, resolution, mapping_layers, mapping_multiplier, conv_clamp
+        As of :py:class:`.stylegan2.Generator`.
     output_scale
         By which the last layer's output is multiplied.
     input_size, input_rate
