@@ -7,11 +7,15 @@ from scipy.ndimage import affine_transform
 
 from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL
-from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import is_drawn, load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
-from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, configure_path
-from bob.paper.ijcb2023_synthdistill.toyfaces import TRAINING_SEED
-from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import TOYFACES_KEY, cache_folder
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, configure_path, sha256
+from bob.paper.ijcb2023_synthdistill.toyfaces import PAIRS_PER_FOLD, SEED, TRAINING_SEED
+from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import (
+    FINGERPRINTS,
+    TOYFACES_KEY,
+    cache_folder,
+)
 from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, place, write
 from bob.paper.ijcb2023_synthdistill.toyfaces.miniature import draw
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
@@ -66,6 +70,26 @@ def test_layouts_agree(written, name):
         one, other = (getattr(found.pairs, attribute) for found in (unaligned, aligned))
         assert numpy.array_equal(one, other)
     assert load_image(unaligned.sources[0]).shape == (3, 250, 250)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_faces_say_so_and_do_not_pass_as_photographs(written, name, layout):
+    assert all(map(is_drawn, opened(written, layout, name).sources))
+    if layout != "bin":
+        assert all("ToyFaces" in image for image in opened(written, layout, name).pairs.images)
+    with pytest.raises(SynthDistillError, match="drawn faces"):
+        Verification(name, place(written, layout, name), pairs=20).pairs()
+
+
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="rounds otherwise"
+)
+@pytest.mark.slow
+def test_default_files_are_those_that_figures_were_measured_on(tmp_path):
+    assert list(FINGERPRINTS) == NAMES
+    (path,) = write(tmp_path, ["lfw"], ["bin"], seed=SEED, pairs_per_fold=PAIRS_PER_FOLD)
+    assert sha256(path) == FINGERPRINTS["lfw"]
 
 
 def test_eye_positions_align_photographs(written):

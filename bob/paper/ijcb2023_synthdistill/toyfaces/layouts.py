@@ -16,10 +16,12 @@ from typing import Any
 import numpy
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from .. import faces
 from ..benchmarks.bins import write_bin
+from ..benchmarks.images import DRAWN_MARK
 from ..benchmarks.layouts import EYES_COLUMNS, EYES_FILE
 from ..files import SynthDistillError, read_record, write_record
 from .framing import TEMPLATE, eye_positions
@@ -36,9 +38,13 @@ MARKER = "toyfaces.json"
 PHOTO_SIZE = 250
 """Height and width of unaligned photographs, in pixels: that of LFW."""
 
+_COMMENT = f"{DRAWN_MARK.decode()}: drawn by bob.paper.ijcb2023_synthdistill, shows nobody"
+_TEXT = PngInfo()
+_TEXT.add_text("Comment", _COMMENT)
+
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    "png": ("PNG", {"compress_level": 1}),
+    "jpg": ("JPEG", {"quality": 95, "subsampling": 0, "comment": _COMMENT}),
+    "png": ("PNG", {"compress_level": 1, "pnginfo": _TEXT}),
 }
 
 # images that one core draws at once: some progress to be seen, and little to wait for at the end
@@ -121,6 +127,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         settings = {name: content[name] for name in ("seed", "pairs_per_fold", "image_format")}
         if not isinstance(settings["pairs_per_fold"], int):
             raise TypeError("pairs_per_fold is no number")
+        _FORMATS[settings["image_format"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthDistillError(
             f"{folder} holds something else than miniature benchmarks (no `{MARKER}` of ours): "

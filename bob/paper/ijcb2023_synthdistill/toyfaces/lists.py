@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 
 import numpy
 
+from ..benchmarks.images import DRAWN_MARK
 from ..benchmarks.pair_lists import FOLDS
 from .miniature import Miniature
 
@@ -13,12 +14,12 @@ FORMS = {
     "lfw": ("lfw", "{name}_{person:04d}/{name}_{person:04d}_{number:04d}"),
     "calfw": ("images", "{name}_{person:04d}_{number:04d}"),
     "cplfw": ("images", "{name}_{person:04d}_{number:04d}"),
-    "cfp-fp": ("Data/Images", "{person:03d}/{side}/{number:02d}"),
+    "cfp-fp": ("Data/Images", "{name}_{person:03d}/{side}/{number:02d}"),
     "agedb-30": ("03_Protocol_Images", "{image}_{name}{person:04d}_{age}_{number}"),
 }
 """Of each benchmark the folder where images start, and the names of images in it, unended."""
 
-_NAME = "Toy"
+_NAME = DRAWN_MARK.decode()
 
 
 def image_files(name: str, miniature: Miniature, ending: str) -> list[str]:
