@@ -1,11 +1,14 @@
 """`synthdistill-toyfaces` from the command line."""
 
+import errno
+
 import pytest
 from click.testing import CliRunner
 
+from bob.paper.ijcb2023_synthdistill.benchmarks import bins
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.scripts.toyfaces import NAMES, toyfaces
-from bob.paper.ijcb2023_synthdistill.toyfaces import TRAINING_SEED, lists
+from bob.paper.ijcb2023_synthdistill.toyfaces import TRAINING_SEED, layouts, lists
 
 
 def run(*arguments):
@@ -15,7 +18,7 @@ def run(*arguments):
 def test_write_and_read_back(tmp_path):
     assert sorted(NAMES) == sorted(lists.FORMS)
     folder = tmp_path / "toy faces"
-    result = run(folder, "--benchmark", "toyfaces-cfp-fp", "--layout", "all")
+    result = run(folder, "--benchmark", "toyfaces-cfp-fp")
     assert result.exit_code == 0, result.output
     for layout in ("bin/cfp_fp.bin", "aligned/cfp-fp", "unaligned/cfp-fp"):
         assert str(folder / layout) in result.output
@@ -25,6 +28,28 @@ def test_write_and_read_back(tmp_path):
     assert run(folder, "--benchmark", "lfw", "--benchmark", "cfp-fp").exit_code == 0
     assert (folder / "bin/lfw.bin").exists()
     assert (folder / "bin/cfp_fp.bin").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("wrong", [("--seed", -5), ("--seed", "x"), ("--pairs-per-fold", 10**9)])
+def test_wrong_numbers_are_refused_in_words(tmp_path, wrong):
+    result = CliRunner().invoke(toyfaces, [str(tmp_path / "new"), *map(str, wrong)])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{wrong[0]}'" in result.output
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("layout", ["bin", "aligned", "unaligned"])
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, monkeypatch, layout):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(layouts, "write_list", full)
+    monkeypatch.setattr(bins.pickle, "dump", full)
+    result = run(tmp_path / "toy", "--benchmark", "lfw", "--layout", layout)
+    assert result.exit_code == 1
+    assert "No space left on device" in result.output
+    assert "run the same command again" in result.output
+    assert [path.name for path in (tmp_path / "toy" / layout).iterdir()] == []
 
 
 def test_other_settings_are_refused(tmp_path):

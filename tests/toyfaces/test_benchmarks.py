@@ -9,14 +9,19 @@ from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import REAL
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import is_drawn, load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
-from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, configure_path, sha256
+from bob.paper.ijcb2023_synthdistill.files import (
+    SynthDistillError,
+    configure_path,
+    sha256,
+    write_record,
+)
 from bob.paper.ijcb2023_synthdistill.toyfaces import PAIRS_PER_FOLD, SEED, TRAINING_SEED
 from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import (
     FINGERPRINTS,
     TOYFACES_KEY,
     cache_folder,
 )
-from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, place, write
+from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, MARKER, place, write
 from bob.paper.ijcb2023_synthdistill.toyfaces.miniature import draw
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
@@ -183,6 +188,16 @@ def test_configured_folder_decides(tmp_path, written):
     (tmp_path / "mine.txt").write_text("important")
     with pytest.raises(SynthDistillError, match="something else"):
         Verification("toyfaces-lfw").pairs()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seed": -5}, {"pairs_per_fold": "2"}, {"image_format": "gif"}, {"image_format": []}]
+)
+def test_a_folder_with_an_odd_description_is_refused(tmp_path, wrong):
+    settings = {"seed": 3, "pairs_per_fold": 2, "image_format": "jpg"}
+    write_record(tmp_path / MARKER, settings | wrong)
+    with pytest.raises(SynthDistillError, match="something else"):
+        write(tmp_path, ["lfw"], ["bin"], **settings)
 
 
 def test_configured_folder_of_another_layout(tmp_path):

@@ -127,6 +127,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         settings = {name: content[name] for name in ("seed", "pairs_per_fold", "image_format")}
         if not isinstance(settings["pairs_per_fold"], int):
             raise TypeError("pairs_per_fold is no number")
+        numpy.random.SeedSequence(settings["seed"])
         _FORMATS[settings["image_format"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthDistillError(
