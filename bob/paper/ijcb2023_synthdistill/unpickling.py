@@ -68,8 +68,8 @@ class _RefusedError(Exception):
 def read_pickle(path: Path | str, allowed: Allowed, *, what: str, encoding: str = "latin1") -> Any:
     """Read plain values, and whatever ``allowed`` makes. Nothing of the file is executed.
 
-    ``what`` the file should be, with its article, is for messages; ``encoding`` is that of byte
-    strings written by Python 2: ``bytes`` leaves them as they are.
+    ``what`` names what the file should be, for messages; ``encoding`` is that of byte strings
+    written by Python 2: ``bytes`` leaves them as they are.
     """
     with reading(path, what) as stream, explained(path, what):
         return _Reader(stream, allowed, encoding).load()

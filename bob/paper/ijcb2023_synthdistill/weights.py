@@ -27,8 +27,8 @@ State = dict[str, torch.Tensor]
 def read_weights(path: Path | str, what: str) -> tuple[State, dict[str, str]]:
     """Read a state dict from a safetensors file or a torch file; the content says which it is.
 
-    Gives tensors by name, on the CPU, and the metadata (empty for a torch file). ``what`` is
-    expected, such as "a teacher", is for messages.
+    Gives tensors by name, on the CPU, and the metadata (empty for a torch file). ``what`` says
+    what is expected, such as "a teacher", for messages.
     """
     import safetensors
 
