@@ -163,6 +163,12 @@ def teacher_file(pipeline: str) -> Path | None:
     return configured_path(TEACHER) if pipeline == "synthdistill-teacher" else None
 
 
+def pipeline_digest(pipeline: str) -> list[str]:
+    """Hash what is known of the files behind a pipeline: the teacher, or its own file."""
+    files = [teacher_file(pipeline), Path(pipeline)]
+    return [digest(file) for file in files if file and file.is_file()]
+
+
 def load_all(settings: Settings, folder: Path = TABLES) -> dict[str, Table]:
     """Read all declarations, and the user's own, by name."""
     paths = [path for path in sorted(folder.glob("*.toml")) if path.stem != "variants"]
