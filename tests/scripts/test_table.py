@@ -252,7 +252,9 @@ def test_declared_rows(run, folder, tmp_path):
     for wrong, words in (
         (ROWS.replace("\nlabel = ", "\nlable = ", 1), "unknown name 'lable'. Did you mean 'label'"),
         ("title = 3 4", "cannot read the declared table"),
-        ("[[rows]]", "'databases'"),
+        ("[[rows]]", "a row has no label"),
+        ("rows = []", "'databases'"),
+        (ROWS.replace('"coefficient"]', '"coeficient"]'), "Did you mean 'coefficient'"),
     ):
         declared.write_text(wrong.format(folder))
         result = run("--rows", declared)

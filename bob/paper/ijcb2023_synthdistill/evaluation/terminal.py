@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ..files import SynthDistillError
+from ..files import SynthDistillError, printable
 
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -27,7 +27,7 @@ def _exit(*_: Any) -> NoReturn:
 def say(text: str) -> None:
     """Print to the standard output, which may be a file on a full disk."""
     try:
-        click.echo(text)
+        click.echo(printable(text))
     except BrokenPipeError:  # click knows what to do
         raise
     except OSError as error:

@@ -129,7 +129,7 @@ def table(
             f"{', '.join(reader.databases)}, and a table without values is not written. Evaluate, "
             "as `bob bio pipeline simple -d DATABASE -p MODEL/pipeline.py -o MODEL/DATABASE`."
         )
-    for model in {model for entry in entries for model in entry.models}:
+    for model in dict.fromkeys(model for entry in entries for model in entry.models):
         for path in sorted(model.glob(f"*/{SCORES}")):
             if path.parent.name not in (*benchmarks(), *reader.databases):
                 click.echo(
@@ -161,24 +161,26 @@ def table(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a declared table, refusing what it does not need to be mistyped."""
+    """Read a declared table; a name that is mistyped would be an empty cell, and is refused."""
     import tomllib
 
+    from ..evaluation.report import PROPERTIES
     from ..files import SynthDistillError, nearest
 
-    known = {
-        "": ["title", "metric", "databases", "properties", "timed", "notes", "plot", "rows"],
-        "plot": ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"],
-        "rows": ["label", "section", "folders", "kind", "file", "training_data", "published"],
-    }
+    top = ["title", "metric", "databases", "properties", "timed", "notes", "plot", "rows"]
+    plot = ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"]
+    row = ["label", "section", "folders", "kind", "file", "training_data", "published"]
     try:
-        declared = tomllib.loads(path.read_text(encoding="utf-8"))
-        parts = [("", declared), ("plot", declared.get("plot", {}))]
-        parts += [("rows", row) for row in declared["rows"]]
-        for part, content in parts:
-            for name in set(content) - set(known[part]):
-                raise ValueError(f"unknown name {name!r}.{nearest(name, known[part])}")
-        return {"title": path.stem, **declared, "databases": declared["databases"]}
+        declared = {"title": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))}
+        names = [(name, row) for content in declared["rows"] for name in content]
+        names += [(name, plot) for name in declared.get("plot", ())]
+        names += [(name, [*PROPERTIES]) for name in declared.get("properties", ())]
+        for name, known in [*((name, top) for name in declared), *names]:
+            if name not in known:
+                raise ValueError(f"unknown name {name!r}.{nearest(name, known)}")
+        if not all({"label", "published"} & {*content} for content in declared["rows"]):
+            raise ValueError("a row has no label")
+        return {**declared, "databases": list(declared["databases"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SynthDistillError(f"cannot read the declared table {path}: {error}") from error
 
@@ -228,7 +230,6 @@ def _declare(
 
 def _entries(declared: dict[str, Any]) -> "tuple[list[Entry], list[str]]":
     """Make the measured rows with their properties, and say what could not be read."""
-    from ..evaluation.complexity import model_properties
     from ..evaluation.results import Entry, run_properties
     from ..files import SynthDistillError
 
@@ -243,6 +244,8 @@ def _entries(declared: dict[str, Any]) -> "tuple[list[Entry], list[str]]":
                 values |= run_properties(models[0])
                 file = Path(row.get("file", models[0] / "student.safetensors"))
                 if file.is_file() and set(COSTS).intersection(declared.get("properties", ())):
+                    from ..evaluation.complexity import model_properties
+
                     timed = declared.get("timed", False)
                     values |= model_properties(file, row.get("kind", "student"), timed=timed)
         except SynthDistillError as error:
