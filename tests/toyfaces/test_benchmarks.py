@@ -12,12 +12,10 @@ from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import (
     SynthDistillError,
     configure_path,
-    sha256,
     write_record,
 )
-from bob.paper.ijcb2023_synthdistill.toyfaces import PAIRS_PER_FOLD, SEED, TRAINING_SEED
+from bob.paper.ijcb2023_synthdistill.toyfaces import TRAINING_SEED
 from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import (
-    FINGERPRINTS,
     TOYFACES_KEY,
     cache_folder,
 )
@@ -85,16 +83,6 @@ def test_drawn_faces_say_so_and_do_not_pass_as_photographs(written, name, layout
         assert all("ToyFaces" in image for image in opened(written, layout, name).pairs.images)
     with pytest.raises(SynthDistillError, match="drawn faces"):
         Verification(name, place(written, layout, name), pairs=20).pairs()
-
-
-@pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="rounds otherwise"
-)
-@pytest.mark.slow
-def test_default_files_are_those_that_figures_were_measured_on(tmp_path):
-    assert list(FINGERPRINTS) == NAMES
-    (path,) = write(tmp_path, ["lfw"], ["bin"], seed=SEED, pairs_per_fold=PAIRS_PER_FOLD)
-    assert sha256(path) == FINGERPRINTS["lfw"]
 
 
 def test_eye_positions_align_photographs(written):
