@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
+from bob.paper.ijcb2023_synthdistill.files import sha256
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
@@ -50,6 +51,12 @@ def build(monkeypatch):
 
 def shapes(network):
     return {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
+def test_the_card_names_the_files_that_are_shipped():
+    card = (toyfaces.TEACHER.parent / "CARD.md").read_text()
+    for path in (toyfaces.TEACHER, toyfaces.GENERATOR):
+        assert f"| `{path.name}` | `{sha256(path)}` |" in card
 
 
 def test_files_are_small_and_have_the_architectures_of_the_scripts(generator, teacher, build):
