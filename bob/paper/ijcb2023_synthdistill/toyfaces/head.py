@@ -37,18 +37,11 @@ class Point(NamedTuple):
 
 
 class Head:
-    """N heads.
+    """N heads of identities ``[N, K]`` in conditions ``[N, C]``.
 
     ``of`` holds lengths ``[N, 1, 1]`` and points, ``colour`` RGB ``[N, 3, 1, 1]`` in about [0, 1],
     ``photo`` the columns of the conditions ``[N, 1, 1]``, all float32; ``rotation`` is
     ``[N, 3, 3]``, float64.
-
-    Parameters
-    ----------
-    identities
-        ``[N, K]``, standard normal.
-    conditions
-        ``[N, C]``, in the units of each column.
     """
 
     def __init__(self, identities: torch.Tensor, conditions: torch.Tensor) -> None:
@@ -60,20 +53,13 @@ class Head:
         self.rotation = _rotation(photo.yaw, photo.pitch)
         spread = torch.cos(torch.deg2rad(photo.yaw.abs().clamp(max=_ZOOM_YAW)))
         lengths = vars(of) | {"eye_half_distance": of.eye_x * spread}
-        self.of = SimpleNamespace(
-            **{name: _field(value) for name, value in lengths.items()},
-            **{
-                name: Point(*map(_field, self._turn(point).unbind(1)))
-                for name, point in _points(of).items()
-            },
-        )
-        self.colour = SimpleNamespace(
-            **{n: c.float().view(-1, 3, 1, 1) for n, c in _colours(person, photo).items()}
-        )
+        self.of = SimpleNamespace(**{name: _field(value) for name, value in lengths.items()})
+        for name, point in _points(of).items():
+            turned = torch.einsum("nij,nj->ni", self.rotation, torch.stack(point, dim=1))
+            setattr(self.of, name, Point(*map(_field, turned.unbind(1))))
+        colours = _colours(person, photo).items()
+        self.colour = SimpleNamespace(**{n: c.float().view(-1, 3, 1, 1) for n, c in colours})
         self.photo = SimpleNamespace(**{name: _field(value) for name, value in vars(photo).items()})
-
-    def _turn(self, point: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        return torch.einsum("nij,nj->ni", self.rotation, torch.stack(point, dim=1))
 
 
 def _field(values: torch.Tensor) -> torch.Tensor:

@@ -65,12 +65,12 @@ def write(
     pairs_per_fold: int,
     image_format: str = "jpg",
 ) -> list[Path]:
-    """Draw and write miniature benchmarks. What is there already, drawn the same way, is kept.
+    """Draw and write miniature benchmarks; give their files and folders.
+
+    What is there already, drawn the same way, is kept; a folder with anything else is refused.
 
     Parameters
     ----------
-    folder
-        A new or empty one, or one that was written with the same settings.
     names
         Real names of the benchmarks: ``lfw`` to ``agedb-30``.
     layouts
@@ -81,10 +81,6 @@ def write(
         An even number.
     image_format
         ``jpg``, which the real benchmarks are made of, or ``png``, without loss.
-
-    Returns
-    -------
-        The files and folders of the benchmarks.
     """
     settings = {"seed": seed, "pairs_per_fold": pairs_per_fold, "image_format": image_format}
     miniatures = {name: draw(name, seed, pairs_per_fold) for name in names}

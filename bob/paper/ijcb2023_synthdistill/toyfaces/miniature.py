@@ -17,10 +17,7 @@ PHOTOGRAPHS = 3
 
 
 class Photograph(NamedTuple):
-    """One image: whose it is, its number among that person's, for which side of pairs, the age.
-
-    Numbers start at 1.
-    """
+    """One image: whose it is, its number among theirs (both from 1), for which side of pairs."""
 
     person: int
     number: int
@@ -29,16 +26,9 @@ class Photograph(NamedTuple):
 
 
 class Miniature(NamedTuple):
-    """M photographs and the pairs of them.
+    """M photographs, ``[M, K]`` and ``[M, C]`` for the renderer, and the pairs of them.
 
-    Parameters
-    ----------
-    identities, conditions
-        What the renderer takes, ``[M, K]`` and ``[M, C]``.
-    photographs
-        What file names and lists tell of each.
-    pairs
-        Left image, right image, genuine, fold: fold by fold, genuine pairs first.
+    A pair is left image, right image, genuine, fold; fold by fold, genuine pairs first.
     """
 
     identities: torch.Tensor
