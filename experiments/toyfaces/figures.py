@@ -1,13 +1,13 @@
 """Measure the shipped networks (teacher's accuracy, samples' likeness), and draw pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy
 import scipy.linalg
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import ten_fold_accuracy
@@ -110,30 +110,30 @@ def figures(generator: Path, teacher: Path, count: int = 2048, pairs: int = 500)
 COLUMNS = ("frontal", "mixed", "mixed", "mixed", "pose", "profile", "young", "old")
 
 
-def save_grid(images: torch.Tensor, columns: int, path: Path) -> None:
-    """Write images ``[N, 3, H, W]`` in [-1, 1] as one PNG, row by row."""
-    rows = faces.to_uint8(images).unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2)
+def save_grid(images: torch.Tensor, titles: Sequence[str], path: Path) -> None:
+    """Write images ``[N, 3, H, W]`` in [-1, 1] as one PNG, row by row, below titles."""
+    rows = faces.to_uint8(images).unflatten(0, (-1, len(titles))).permute(0, 3, 1, 4, 2)
     height, width = rows.shape[0] * rows.shape[1], rows.shape[2] * rows.shape[3]
+    picture = Image.new("RGB", (width, height + 20), "white")
+    picture.paste(Image.fromarray(rows.reshape(height, width, 3).numpy()), (0, 20))
+    for column, title in enumerate(titles):
+        middle = (column + 0.5) * width / len(titles)
+        ImageDraw.Draw(picture).text((middle, 10), title, "black", font_size=14, anchor="mm")
     with atomic_write(path) as temporary:
-        picture = Image.fromarray(rows.reshape(height, width, 3).numpy())
-        # 256 colours, dithered: a third of the bytes
-        colours = picture.quantize(256)
-        picture.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(
-            temporary, format="PNG", optimize=True
-        )
+        picture.save(temporary, format="PNG", optimize=True)
 
 
 @torch.no_grad()
 def draw_pictures(generator: Path, folder: Path, seed: int = 3, count: int = 4) -> None:
-    """Write people.png, a row a person, and samples.png: fresh above, re-sampled below."""
+    """Write people.png, a row a person, and samples.png, each face beside itself re-sampled."""
     rng = numpy.random.default_rng(seed)
     torch.manual_seed(seed)
     identities = sample_identities(count, rng).repeat_interleave(len(COLUMNS), 0)
     conditions = [sample_conditions(1, rng, kind) for _ in range(count) for kind in COLUMNS]
-    save_grid(render(identities, torch.cat(conditions)), len(COLUMNS), folder / "people.png")
+    save_grid(render(identities, torch.cat(conditions)), COLUMNS, folder / "people.png")
 
     network = load_generator(generator)
-    ws = network.mapping(torch.randn(16, network.z_dim)).unflatten(0, (2, 8))
-    noise = torch.randn(2, 8, 1, network.w_dim)
-    samples = network.synthesis(torch.stack([ws, ws + noise], dim=1).flatten(0, 2))
-    save_grid(faces.crop(samples), 8, folder / "samples.png")
+    ws = network.mapping(torch.randn(4 * count, network.z_dim))
+    moved = ws + torch.randn(4 * count, 1, network.w_dim)
+    samples = network.synthesis(torch.stack([ws, moved], dim=1).flatten(0, 1))
+    save_grid(faces.crop(samples), ("fresh", "re-sampled") * 4, folder / "samples.png")
