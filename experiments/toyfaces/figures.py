@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import ten_fold_accuracy
+from bob.paper.ijcb2023_synthdistill.distillation.latent_space import cosines_by_coefficient
 from bob.paper.ijcb2023_synthdistill.files import atomic_write
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
@@ -87,19 +88,14 @@ def figures(generator: Path, teacher: Path, count: int = 2048, pairs: int = 500)
         return embed(judge, images)
 
     drawn, again, mixed = draw("generator"), draw("generator"), draw("mixed")
-    made, moved = [], []
     with torch.inference_mode():
-        for _ in range(count // 128):
-            ws = network.mapping(torch.randn(128, network.z_dim))
-            noise = torch.randn(128, 1, network.w_dim)
-            made.append(judge(faces.crop(network.synthesis(ws))))
-            moved.append(judge(faces.crop(network.synthesis(ws + noise))))
-    samples, neighbours = torch.cat(made), torch.cat(moved)
+        zs = torch.randn(count, network.z_dim).split(128)
+        samples = torch.cat([judge(faces.crop(network.synthesis(network.mapping(z)))) for z in zs])
     return {
         "teacher_accuracy": accuracies(judge, pairs),
         "cosines_samples": cosines(samples),
         "cosines_renderings": cosines(drawn),
-        "cosine_fresh_resampled": torch.cosine_similarity(samples, neighbours).mean().item(),
+        "cosines_by_coefficient": cosines_by_coefficient(network, judge, images=count),
         "frechet_samples_renderings": frechet(samples, drawn),
         "frechet_renderings_renderings": frechet(drawn, again),
         "frechet_samples_benchmark": frechet(samples, mixed),
