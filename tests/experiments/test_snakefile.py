@@ -1,6 +1,10 @@
 """Snakemake makes the right commands of the tables, and runs them once."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +12,22 @@ from bob.paper.ijcb2023_synthdistill import toyfaces
 from bob.paper.ijcb2023_synthdistill.files import configure_path
 from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import TOYFACES_KEY
 from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def snakemake(tmp_path):
+    """Run Snakemake in a folder of its own; give its exit status and what it says."""
+
+    def run(*words):
+        command = [sys.executable, "-m", "snakemake", "-s", ROOT / "experiments" / "Snakefile"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        result = subprocess.run([*command, "-c2", *words], cwd=tmp_path, env=environment, **pipes)
+        return result.returncode, result.stdout
+
+    return run
 
 
 def test_dry_run_of_the_miniature_tables(snakemake):
