@@ -50,7 +50,7 @@ def test_the_recipe_lists_what_pyproject_lists():
 def test_the_recipe_names_the_same_package_and_commands():
     project = PROJECT["project"]
     assert RECIPE["package"] == {"name": project["name"], "version": project["version"]}
-    assert RECIPE["about"]["license"] == project["license"]["text"]
+    assert RECIPE["about"]["license"] == project["license"]
     commands = dict(line.split(" = ") for line in RECIPE["build"]["entry_points"])
     assert commands == project["scripts"]
     assert {line.split()[0] for line in RECIPE["test"]["commands"]} <= set(commands)
