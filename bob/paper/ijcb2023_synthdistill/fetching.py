@@ -100,10 +100,7 @@ def needs(images: bool = False) -> dict[str, Need]:
 def take_stock(images: bool = False) -> Iterator[dict[str, Any]]:
     """Look at everything, one after the other; nothing is downloaded.
 
-    Yields
-    ------
-        ``name``, ``state``, ``message``, ``needed_for``, ``required``, ``key``, ``path`` and
-        ``command`` (what mends it; None if nothing has to be) of each thing.
+    Of each thing: ``command`` is what mends it, None if nothing has to be.
     """
     for need in needs(images).values():
         path = configured_path(need.key) if need.key else Path()
@@ -139,11 +136,8 @@ def fetch(
     """Download the file of a need, unless it is there, and look at it.
 
     With ``force`` also if it is there; the old one stays until the new one is whole. ``address``
-    is another one of the same file.
-
-    Returns
-    -------
-        The path that the need's key has to point to, and what is there.
+    is another one of the same file. Gives the path that the need's key has to point to, and what is
+    there.
     """
     from pooch import file_hash
 
@@ -170,32 +164,22 @@ def _download(address: str, path: Path, need: Need) -> None:
 
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
-    with atomic_write(path) as temporary:
-        temporary.unlink()
-        known = need.md5 and f"md5:{need.md5}"
+    with atomic_write(path) as new:
         try:
-            pooch.retrieve(address, known, temporary.name, temporary.parent, downloader=downloader)
+            known = need.md5 and f"md5:{need.md5}"
+            pooch.retrieve(address, known, new.name, new.parent, downloader=downloader)
+            if need.md5 is None:
+                need.look(new)
         except requests.RequestException as error:
             raise SynthDistillError(
                 f"cannot download {address}: {error}. Run the same command again, or give another "
                 "--address."
             ) from error
-        except ValueError as error:
+        except (ValueError, SynthDistillError) as error:
+            reason = str(error).partition(" Deleted")[0].replace(str(new), "what came")
             raise SynthDistillError(
-                f"{address} gives a damaged or another file: {str(error).partition(' Deleted')[0]}"
+                f"{address} gives a damaged or another file: {reason}"
             ) from error
-        with temporary.open("rb") as stream:
-            if stream.read(1) == b"<":
-                raise SynthDistillError(
-                    f"{address} gives a web page instead of the file: it wants a log-in, or the "
-                    "file has moved."
-                )
-        if need.md5 is None:
-            try:
-                need.look(temporary)
-            except SynthDistillError as error:
-                reason = error.message.replace(str(temporary), "what came")
-                raise SynthDistillError(f"{address} gives another file: {reason}") from error
 
 
 def _extract(archive: Path, member: str, path: Path) -> None:

@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,21 +53,12 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     If the body raises, ``path`` keeps its old content. Its folder is made if there is none.
     """
     path = Path(path)
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent
-        )
-        os.close(descriptor)
-        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        # mkstemp makes files that only their owner can read: give them what a plain open would
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
         with contextlib.suppress(OSError):  # so that the rename survives a power cut
             descriptor = os.open(path.parent, os.O_RDONLY)
@@ -81,7 +72,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             "make room or choose another folder, and run the same command again."
         ) from error
     finally:
-        if temporary is not None:
+        with contextlib.suppress(NotADirectoryError):
             temporary.unlink(missing_ok=True)
 
 
@@ -95,8 +86,6 @@ def remove_temporaries(folder: Path) -> None:
 def reading(path: Path | str, what: str) -> Iterator[BinaryIO]:
     """Open a user's file to read its bytes; ``what`` (with its article) is expected there."""
     try:
-        if Path(path).is_dir():
-            raise IsADirectoryError(0, "it is a folder")
         stream = Path(path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise SynthDistillError(
@@ -113,17 +102,8 @@ def sha256(path: Path | str) -> str:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises
-    ------
-    OSError, ValueError
-        It cannot be read; it is no JSON, or holds something else.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    """Read a JSON file that holds an object; raise ``OSError`` or ``ValueError``."""
+    record = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(record, dict):
         raise ValueError(f"an object was expected, not {type(record).__name__}")
     return record
@@ -137,17 +117,13 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def configured_path(key: str) -> Path | None:
     """Look up a path that ``bob config set KEY PATH`` wrote: existing or not, None if not set."""
-    defaults = _configuration()
-    try:
-        value = defaults[key]
-    except KeyError:
-        return None
-    if not isinstance(value, str) or not value:
+    value = _configuration().get(key)
+    if value is not None and (not isinstance(value, str) or not value):
         raise SynthDistillError(
-            f"expected a path under {key} in {defaults.path}, found {value!r}. Set it with "
+            f"expected a path under {key} in Bob's configuration, found {value!r}. Set it with "
             f"`bob config set {key} PATH`."
         )
-    return Path(value).expanduser()
+    return None if value is None else Path(value).expanduser()
 
 
 def require_path(key: str, what: str) -> Path:
@@ -191,6 +167,5 @@ def _configuration() -> Any:
     except (ValueError, TypeError, OSError) as error:
         raise SynthDistillError(
             f"cannot read Bob's configuration file {CONFIGURATION} (in $XDG_CONFIG_HOME or "
-            f"~/.config): {error}. Correct it in an editor, or move it away and set the keys again "
-            "with `bob config set KEY PATH`."
+            f"~/.config): {error}. Correct it in an editor."
         ) from error

@@ -4,7 +4,6 @@ import contextlib
 import os
 import platform
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,7 @@ def processor() -> str:
 def describe_machine() -> dict[str, Any]:
     """Give what the bits of a result depend on, besides the seed.
 
-    Returns
-    -------
-        ``platform``, ``processor``, ``cores``, ``instruction_set`` (the one that torch uses:
-        AVX2, AVX512 ...) and ``threads`` (torch's, of an operation).
+    The instruction set (AVX2, AVX512 ...) and the number of threads of an operation are torch's.
     """
     import torch
 
@@ -39,35 +35,23 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def source_revision(package: Path = Path(__file__).parent) -> str | None:
-    """Give the git revision of the package's own source tree; None where it is installed.
-
-    A repository that only lies around an installed package says nothing about it: the package
-    counts if it is tracked, in its place, in a repository whose project it is.
-    """
-    tree = package.parents[2]
-    try:
-        if Path(_git(package, "rev-parse", "--show-toplevel")).resolve() != tree.resolve():
-            return None
-        project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
-        if project.get("project", {}).get("name") != PROJECT:
-            return None
-        _git(package, "ls-files", "--error-unmatch", "__init__.py")
-        return _git(package, "describe", "--always", "--dirty", "--abbrev=40")
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
+def source_revision(tree: Path = Path(__file__).parents[3]) -> str | None:
+    """Give the git revision of the package's own source tree; None where it is installed."""
+    if not (tree / ".git").exists():
+        return None  # a repository that lies around an installed package says nothing about it
     # a hook's GIT_DIR would name another repository
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    done = subprocess.run(  # noqa: S603
-        ["git", *arguments],  # noqa: S607
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=True,
-    )
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command,
+            cwd=tree,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
     return done.stdout.strip()

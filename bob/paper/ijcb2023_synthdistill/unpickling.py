@@ -23,9 +23,6 @@ Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 Classes derive from :py:class:`Inert`, or are ``dict``: nothing else may become a new object.
 """
 
-LONGEST = 200
-"""Characters that an error message quotes of what a file says."""
-
 
 class Inert:
     """An object whose attributes a pickle cannot set, but by a ``__setstate__`` of its own class.
@@ -98,21 +95,24 @@ def explained(path: Path | str, what: str) -> Iterator[None]:
 
 def quoted(foreign: object) -> str:
     """Show what a file says: short, and with no codes that a terminal would obey."""
-    return ascii(str(foreign)[:LONGEST])[1:-1]
+    return ascii(str(foreign)[:200])[1:-1]
+
+
+def _latin1(text: Any) -> Any:
+    """Give the text of a byte string that Python 2 wrote."""
+    return text.decode("latin1") if isinstance(text, bytes) else text
 
 
 class _Dtype(Inert):
     """A numpy dtype of plain numbers; the byte order comes as its state."""
 
     def __init__(self, code: Any, *_: Any) -> None:
-        code = code.decode("latin1") if isinstance(code, bytes) else code
-        if not re.fullmatch(r"[<>=|]?[biufc?]\d{0,2}", code):
-            raise _RefusedError(f"numpy.dtype({code})")
-        self.value = numpy.dtype(code)
+        if not re.fullmatch(r"[<>=|]?[biufc?]\d{0,2}", _latin1(code)):
+            raise _RefusedError(f"numpy.dtype({_latin1(code)})")
+        self.value = numpy.dtype(_latin1(code))
 
     def __setstate__(self, state: Any) -> None:
-        order = state[1].decode("latin1") if isinstance(state[1], bytes) else state[1]
-        if order in (">", "<"):
+        if (order := _latin1(state[1])) in (">", "<"):
             self.value = numpy.dtype(order + self.value.str[1:])
 
 
@@ -127,16 +127,10 @@ class NumpyArray(Inert):
         self.value = _array(content, dtype, shape, "F" if fortran else "C")
 
 
-def _array(content: Any, dtype: Any, shape: Any, order: str = "C") -> numpy.ndarray:
-    if not isinstance(dtype, _Dtype):
-        raise TypeError("an array has no dtype")
+def _array(content: Any, dtype: _Dtype, shape: Any, order: str = "C") -> numpy.ndarray:
     if isinstance(content, str):  # a byte string that Python 2 wrote
         content = content.encode("latin1")
-    sizes = [int(size) for size in shape]
-    if min(sizes, default=0) < 0:
-        raise ValueError("an array has a negative size")
-    flat = numpy.frombuffer(content, dtype.value)
-    return flat.reshape(sizes, order="F" if order == "F" else "C")
+    return numpy.frombuffer(content, dtype.value).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _array_of_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> NumpyArray:
@@ -145,15 +139,9 @@ def _array_of_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> NumpyA
     return array
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Undo how protocol 2 stores bytes: as text, each character a byte."""
-    if encoding not in ("latin1", "latin-1"):
-        raise _RefusedError(f"_codecs.encode(..., {encoding})")
-    return text.encode("latin1")
-
-
 PLAIN: Allowed = {
-    ("_codecs", "encode"): _encode,
+    # protocol 2 stores bytes as text, each character a byte
+    ("_codecs", "encode"): lambda text, *_: text.encode("latin1"),
     ("__builtin__", "bytes"): lambda: b"",
     ("builtins", "bytes"): lambda: b"",
     ("__builtin__", "set"): set,

@@ -16,11 +16,6 @@ from .unpickling import quoted
 WRAPPERS = ("state_dict", "state_dict_backbone", "model")
 """Keys under which training scripts (InsightFace's, Lightning's, timm's) nest the state dict."""
 
-LISTED = 8
-"""Names that an error message lists before it says how many more there are."""
-
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
 State = dict[str, torch.Tensor]
 
 
@@ -36,7 +31,7 @@ def read_weights(path: Path | str, what: str) -> tuple[State, dict[str, str]]:
         # a length of 8 bytes, then a header in JSON
         if stream.read(9)[8:] != b"{":
             stream.seek(0)
-            return parse_torch(stream, path, what), {}
+            return _read_torch(stream, path, what), {}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -47,29 +42,24 @@ def read_weights(path: Path | str, what: str) -> tuple[State, dict[str, str]]:
         ) from error
 
 
-def parse_torch(stream: BinaryIO, path: Path | str, what: str) -> State:
-    """Read a state dict that ``torch.save`` wrote, out of the wrappers of training scripts.
-
-    As :py:func:`read_weights`, from a seekable stream; ``path`` is for messages.
-    """
+def _read_torch(stream: BinaryIO, path: Path | str, what: str) -> State:
+    """Read a state dict out of the wrappers of training scripts."""
     found = load_torch(stream, path, what)
     for key in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if (
-        not isinstance(found, Mapping)
-        or not found
-        or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in found.items())
+    named = found if isinstance(found, Mapping) else {}
+    if not named or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in named.items()
     ):
-        described = f"a {type(found).__name__}"
-        if isinstance(found, Mapping):
-            described = f"a dictionary with {shorten(map(quoted, found)) or 'nothing'}"
+        names = f" with {shorten(map(quoted, named))}" if named else ""
         raise SynthDistillError(
-            f"expected {what} in {path}: tensors by name; found {described}. Give another file."
+            f"expected {what} in {path}: tensors by name; found a {type(found).__name__}{names}. "
+            "Give another file."
         )
-    if all(name.startswith("module.") for name in found):  # parallel training
-        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    return dict(found)
+    if all(name.startswith("module.") for name in named):  # parallel training
+        return {name.removeprefix("module."): tensor for name, tensor in named.items()}
+    return dict(named)
 
 
 def load_torch(stream: BinaryIO, path: Path | str, what: str) -> Any:
@@ -92,58 +82,45 @@ def load_torch(stream: BinaryIO, path: Path | str, what: str) -> Any:
         ) from error
 
 
-def check_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path | str) -> None:
-    """Check that a state dict is the network's (which may be on the meta device) and makes sense.
+def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path | str) -> None:
+    """Copy a state dict into a network; one on the device meta gets it on the CPU.
 
     Counters of batch norms may be absent. All else must be there, of the right shape, floating
-    point where the network is, finite; variances must not be negative.
+    point where the network is, and finite; else the network stays as it was.
     """
     expected = network.state_dict()
-    real = {n for n, t in expected.items() if t.is_floating_point() and n in state}
+    counters = {n for n in expected if n.endswith("num_batches_tracked")}
+    both = [n for n in expected if n in state]
+    real = [n for n in both if expected[n].is_floating_point()]
     faults = {
-        "missing": [
-            n for n in expected if n not in state and not n.endswith("num_batches_tracked")
-        ],
-        "too many": [quoted(name) for name in state if name not in expected],
+        "missing": expected.keys() - state.keys() - counters,
+        "too many": [quoted(name) for name in state.keys() - expected.keys()],
         "of another shape": [
-            f"{name} {list(state[name].shape)} instead of {list(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in state and state[name].shape != tensor.shape
+            f"{n} {list(state[n].shape)} instead of {list(expected[n].shape)}"
+            for n in both
+            if state[n].shape != expected[n].shape
         ],
-        "not floating-point numbers": [
-            n for n in real if state[n].dtype not in FLOATS or state[n].layout != torch.strided
-        ],
+        "not floating-point numbers": [n for n in real if not state[n].is_floating_point()],
     }
     if any(faults.values()):
-        told = "; ".join(
-            f"{len(n)} {kind}: {shorten(sorted(n))}" for kind, n in faults.items() if n
-        )
+        told = (f"{len(n)} {kind}: {shorten(sorted(n))}" for kind, n in faults.items() if n)
         raise SynthDistillError(
-            f"the tensors in {path} are not those of this network. {told}. Check that the file is "
-            "the right one."
+            f"the tensors in {path} are not those of this network. {'; '.join(told)}. Check that "
+            "the file is the right one."
         )
     # as they will be in the network: a large float64 becomes infinite there
     broken = [n for n in real if not state[n].to(expected[n].dtype).isfinite().all()]
-    negative = [n for n in real if n.endswith("running_var") and (state[n] < 0).any()]
-    if broken or negative:
-        kind = "values that are not finite" if broken else "negative variances"
+    if broken:
         raise SynthDistillError(
-            f"{path} holds {kind}, in {shorten(sorted(broken or negative))}: it comes from a "
-            "training that diverged, or is damaged. Take another file."
+            f"{path} holds values that are not finite, in {shorten(sorted(broken))}: it comes from "
+            "a training that diverged, or is damaged. Take another file."
         )
-
-
-def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path | str) -> None:
-    """Copy a state dict into a network after :py:func:`check_weights`; meta becomes the CPU."""
-    check_weights(network, state, path)
-    if any(tensor.is_meta for tensor in network.state_dict().values()):
+    if any(tensor.is_meta for tensor in expected.values()):
         # `to_empty` would take the content of buffers that no file holds
-        made = {n: torch.empty_like(t, device="cpu") for n, t in network.state_dict().items()}
+        made = {n: torch.empty_like(t, device="cpu") for n, t in expected.items()}
         network.load_state_dict(made, assign=True)
-    counters = {
-        name: torch.zeros_like(t) for name, t in network.state_dict().items() if name not in state
-    }
-    network.load_state_dict({**state, **counters})
+    zeros = {n: torch.zeros((), dtype=torch.int64) for n in counters - state.keys()}
+    network.load_state_dict({**state, **zeros})
 
 
 def save_weights(path: Path | str, network: nn.Module, metadata: Mapping[str, Any]) -> None:
@@ -181,23 +158,21 @@ def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
 
 def check_format(metadata: Mapping[str, str], name: str, version: int, path: Path | str) -> None:
     """Refuse a safetensors file of another format than ``name``, or of another version of it."""
-    found = metadata.get("format")
+    found, number = metadata.get("format", "none"), metadata.get("format_version")
     if found != name:
-        described = f"the format {found!a}" if found and found != "pt" else "no format of ours"
         raise SynthDistillError(
-            f"expected a file of the format {name!r} at {path}; its metadata names {described}. "
-            "It is another network's file: correct the path."
+            f"expected a file of the format {name!r} at {path}; its format is {found!a}: another "
+            "network's file. Correct the path."
         )
-    if metadata.get("format_version") != str(version):
+    if number != str(version):
         raise SynthDistillError(
-            f"{path} is of version {metadata.get('format_version')!a} of the format {name!r}; this "
-            f"release reads version {version}. Install the release of this package that wrote it, "
-            "or make the file again."
+            f"{path} is of version {number!a} of the format {name!r}; this release reads version "
+            f"{version}. Install the release of this package that wrote it, or make the file again."
         )
 
 
-def shorten(names: Iterable[str]) -> str:
+def shorten(names: Iterable[str], listed: int = 8) -> str:
     """List the first names and say how many more there are."""
     names = list(names)
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - listed
+    return ", ".join(names[:listed]) + (f" and {more} more" if more > 0 else "")

@@ -8,6 +8,7 @@ activations, s styles and W weights.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,11 +56,8 @@ def low_pass_filter() -> Tensor:
 
 def upsample(x: Tensor, fir: Tensor) -> Tensor:
     """Double height and width of ``[B, C, H, W]``: insert zeros and filter."""
-    return F.conv_transpose2d(x, _for_channels(fir, x), stride=2, padding=1, groups=x.shape[1])
-
-
-def _for_channels(fir: Tensor, x: Tensor) -> Tensor:
-    return fir.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+    fir = fir.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+    return F.conv_transpose2d(x, fir, stride=2, padding=1, groups=x.shape[1])
 
 
 def modulated_convolution(
@@ -77,14 +75,9 @@ def modulated_convolution(
     so that it keeps unit variance. Scaling the input by s and the output by 1 / norm instead of W
     gives the same numbers but for rounding.
 
-    Parameters
-    ----------
-    x, weight, styles
-        ``[B, I, H, W]``, ``[O, I, k, k]`` and ``[B, I]``.
-    fir
-        Double height and width, by a transposed convolution and this low-pass filter.
-    fused
-        Make one weight for each image and convolve in groups; else scale the activations.
+    x, weight and styles are ``[B, I, H, W]``, ``[O, I, k, k]`` and ``[B, I]``. With ``fir``, height
+    and width are doubled by a transposed convolution and this low-pass filter. ``fused`` makes one
+    weight for each image and convolves in groups; else the activations are scaled.
     """
     batch, inputs, height, width = x.shape
     if demodulate and x.dtype == torch.float16:
@@ -117,7 +110,8 @@ def _convolve(x: Tensor, weight: Tensor, fir: Tensor | None, groups: int) -> Ten
     # a transposed convolution expects [groups * I, O, k, k]
     weight = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     x = F.conv_transpose2d(x, weight, stride=2, groups=groups)
-    return F.conv2d(x, _for_channels(fir, x), padding=1, groups=x.shape[1])
+    fir = fir.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+    return F.conv2d(x, fir, padding=1, groups=x.shape[1])
 
 
 def _clamp(x: Tensor, limit: float | None) -> Tensor:
@@ -211,20 +205,10 @@ class Mapping(nn.Module):
     def forward(
         self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None
     ) -> Tensor:
-        """Map latent vectors to ws.
+        """Map z ``[B, z_dim]`` of N(0, 1) to ws ``[B, num_ws, w_dim]``, one for each convolution.
 
-        Parameters
-        ----------
-        z
-            ``[B, z_dim]`` of N(0, 1).
-        truncation_psi
-            Pull w towards its average: 1 leaves it, 0 gives the average image.
-        truncation_cutoff
-            How many of the ws are pulled, from the coarsest on; None: all.
-
-        Returns
-        -------
-            ``[B, num_ws, w_dim]``: the same w for each convolution, but for the truncation.
+        ``truncation_psi`` pulls w towards its average: 1 leaves it, 0 gives the average image. Of
+        the ws, which else are the same, only ``truncation_cutoff`` are pulled, the coarsest first.
         """
         x = z.to(torch.float32)
         x = x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
@@ -278,12 +262,10 @@ class Synthesis(nn.Module):
         return torch.float16 if device.type == "cuda" and resolution >= lowest else torch.float32
 
     def forward(self, ws: Tensor, noise_mode: str = "random", noise: Noise | None = None) -> Tensor:
-        """Make images.
+        """Make images of ws ``[B, num_ws, w_dim]``.
 
         Parameters
         ----------
-        ws
-            ``[B, num_ws, w_dim]``: one w for each convolution, and one for the last colours.
         noise_mode
             ``random``: fresh noise for each image; ``const``: the network's own, always the same;
             ``none``.
@@ -337,13 +319,33 @@ def noise_maps(const: Tensor, batch: int, mode: str, noise: Noise | None) -> Ten
     return torch.randn(batch, 1, size, size, device=const.device)
 
 
-class Generator(nn.Module):
+class BaseGenerator(nn.Module):
+    """A mapping from z to ws, and a synthesis from ws to images; ``options`` make it again."""
+
+    def __init__(self, options: dict[str, Any], mapping: Mapping, synthesis: nn.Module) -> None:
+        super().__init__()
+        self.options = options
+        self.z_dim: int = options["z_dim"]
+        self.w_dim: int = options["w_dim"]
+        self.resolution: int = options["resolution"]
+        self.num_ws = mapping.num_ws
+        self.synthesis: Any = synthesis
+        self.mapping = mapping
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Let the whole synthesis compute in this precision, on every device."""
+        self.synthesis.precision = dtype
+
+    def forward(self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "random") -> Tensor:
+        """Make images ``[B, 3, resolution, resolution]`` from z ``[B, z_dim]``."""
+        return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
+
+
+class Generator(BaseGenerator):
     """StyleGAN2; the defaults are those of the published one of 256x256: 24,767,458 parameters.
 
     Parameters
     ----------
-    z_dim, w_dim
-        Sizes of the latent vectors.
     resolution
         Height and width of the images: a power of 2, at least 4.
     channel_base, channel_max
@@ -370,31 +372,13 @@ class Generator(nn.Module):
         num_fp16_res: int = 0,
     ) -> None:
         # all that was given, before there are other names
-        self.options = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
-        super().__init__()
+        options = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
         if resolution < 4 or resolution & (resolution - 1):
             raise ValueError(f"the resolution is a power of 2, at least 4, not {resolution}")
         if min(z_dim, w_dim, mapping_layers, channel_max, channel_base // resolution) < 1:
             raise ValueError("the network needs at least one feature and channel in each layer")
-        self.z_dim = z_dim
-        self.w_dim = w_dim
-        self.resolution = resolution
-        self.synthesis = Synthesis(
+        synthesis = Synthesis(
             w_dim, resolution, channel_base, channel_max, conv_clamp, num_fp16_res
         )
-        self.num_ws = self.synthesis.num_ws
-        self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_multiplier)
-
-    def describe(self) -> str:
-        """Say what the layers are."""
-        blocks, half = self.synthesis.blocks(), self.synthesis.num_fp16_res
-        channels = " ".join(str(block.conv1.weight.shape[0]) for block in blocks)
-        return f"StyleGAN2, channels {channels} from 4x4 on, float16 on CUDA in {half} resolutions"
-
-    def set_precision(self, dtype: torch.dtype) -> None:
-        """Let the whole synthesis compute in this precision, on every device."""
-        self.synthesis.precision = dtype
-
-    def forward(self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "random") -> Tensor:
-        """Make images ``[B, 3, resolution, resolution]`` from z ``[B, z_dim]``."""
-        return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
+        mapping = Mapping(z_dim, w_dim, synthesis.num_ws, mapping_layers, mapping_multiplier)
+        super().__init__(options, mapping, synthesis)

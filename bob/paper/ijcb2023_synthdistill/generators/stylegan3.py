@@ -18,7 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .stylegan2 import GAIN, LEAK, Linear, Mapping, Noise, check_synthesis, modulated_convolution
+from .stylegan2 import (
+    GAIN,
+    LEAK,
+    BaseGenerator,
+    Linear,
+    Mapping,
+    Noise,
+    check_synthesis,
+    modulated_convolution,
+)
 
 
 class FourierFeatures(nn.Module):
@@ -70,8 +79,6 @@ class LayerOptions:
     ----------
     name
         Of the published module, such as ``L0_36_1024``.
-    inputs, outputs, kernel
-        Of the convolution.
     up, down
         Factors by which the leaky ReLU's sampling rate is above that of input and output; 1 and 1
         in the last layer, which makes colours.
@@ -202,13 +209,11 @@ class Synthesis(nn.Module):
         return x.to(torch.float32) * self.output_scale
 
 
-class Generator(nn.Module):
-    """StyleGAN3, T or R.
+class Generator(BaseGenerator):
+    """StyleGAN3, T or R: options that StyleGAN2 has, too, mean the same.
 
     Parameters
     ----------
-    z_dim, w_dim, resolution, mapping_layers, mapping_multiplier, conv_clamp
-        As of :py:class:`.stylegan2.Generator`.
     output_scale
         By which the last layer's output is multiplied.
     input_size, input_rate
@@ -231,29 +236,8 @@ class Generator(nn.Module):
         layers: list[dict[str, Any]],
     ) -> None:
         # all that was given, before there are other names
-        self.options = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
-        super().__init__()
-        self.z_dim = z_dim
-        self.w_dim = w_dim
-        self.resolution = resolution
+        options = {n: v for n, v in locals().items() if n not in ("self", "__class__")}
         described = [LayerOptions(**layer) for layer in layers]
-        self.synthesis = Synthesis(
-            w_dim, input_size, input_rate, described, conv_clamp, output_scale
-        )
-        self.num_ws = self.synthesis.num_ws
-        self.mapping = Mapping(z_dim, w_dim, self.num_ws, mapping_layers, mapping_multiplier)
-
-    def describe(self) -> str:
-        """Say what the layers are."""
-        layers = [layer for layer in self.synthesis.children() if isinstance(layer, Layer)]
-        channels = " ".join(str(layer.options.outputs) for layer in layers)
-        half = sum(layer.options.half for layer in layers)
-        return f"StyleGAN3, channels {channels}, float16 on CUDA in {half} layers"
-
-    def set_precision(self, dtype: torch.dtype) -> None:
-        """Let all layers compute in this precision, on every device."""
-        self.synthesis.precision = dtype
-
-    def forward(self, z: Tensor, truncation_psi: float = 1.0, noise_mode: str = "random") -> Tensor:
-        """Make images ``[B, 3, resolution, resolution]`` from z ``[B, z_dim]``."""
-        return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
+        synthesis = Synthesis(w_dim, input_size, input_rate, described, conv_clamp, output_scale)
+        mapping = Mapping(z_dim, w_dim, synthesis.num_ws, mapping_layers, mapping_multiplier)
+        super().__init__(options, mapping, synthesis)

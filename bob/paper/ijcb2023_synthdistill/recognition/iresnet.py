@@ -56,15 +56,9 @@ class Block(nn.Module):
 class IResNet(nn.Module):
     """Map aligned faces, in a teacher's own range, to embeddings.
 
-    Parameters
-    ----------
-    layers
-        Number of blocks in each stage, which halves height and width.
-    widths
-        Number of channels in each stage; the first is also that of the stem.
-    eps
-        Batch-norm eps: embeddings of the same weights under :py:data:`EPS_BOB` and
-        :py:data:`EPS_INSIGHTFACE` differ by up to 0.03.
+    Each stage has a number of blocks (``layers``) and of channels (``widths``; the first is also
+    that of the stem), and halves height and width. Embeddings of the same weights under
+    :py:data:`EPS_BOB` and :py:data:`EPS_INSIGHTFACE` differ by up to 0.03.
     """
 
     def __init__(

@@ -54,11 +54,10 @@ def make_network(network: Network) -> nn.Module:
     found: Any = import_network(network) if isinstance(network, str) else network
     if isinstance(found, nn.Module):
         return copy.deepcopy(found)
-    if callable(found):
-        try:
-            found = found()
-        except (TypeError, ValueError) as error:
-            raise SynthDistillError(f"the network {name} cannot be made: {error}") from error
+    try:
+        found = found() if callable(found) else found
+    except (TypeError, ValueError) as error:
+        raise SynthDistillError(f"the network {name} cannot be made: {error}") from error
     if not isinstance(found, nn.Module):
         raise SynthDistillError(
             f"expected a torch module, or a class or function that makes one, at {name}; found "
@@ -89,27 +88,21 @@ def network_expression(network: Network) -> tuple[str, str] | None:
     name = name_network(network)
     module, _, qualified = name.partition(":")
     target = network.func if isinstance(network, functools.partial) else network
-    if module == "__main__" or not is_network_name(name):
+    if (
+        module == "__main__"
+        or not is_network_name(name)
+        or (import_network(name) is not target and not isinstance(target, str))
+    ):
         raise SynthDistillError(f"the network {name} cannot be imported by others. {IMPORTABLE}")
-    if import_network(name) is not target and not isinstance(target, str):
-        raise SynthDistillError(
-            f"importing {name} gives another object than the configuration has: give the network "
-            "a name of its own at the top of its module."
-        )
     if not isinstance(network, functools.partial):
         return "", repr(name)
-    if network.args:
-        raise SynthDistillError(
-            f"the arguments {network.args!r} of the network {name} have no names: write "
-            "partial(Class, name=value)."
-        )
-    for key, value in network.keywords.items():
+    for key, value in {**dict.fromkeys(network.args), **network.keywords}.items():
         with contextlib.suppress(Exception):  # values are anything, and so is what they print
-            if ast.literal_eval(repr(value)) == value:
+            if key in network.keywords and ast.literal_eval(repr(value)) == value:
                 continue
         raise SynthDistillError(
-            f"the argument {key}={value!r} of the network {name} cannot be written down: use "
-            "numbers, text, lists and dictionaries."
+            f"the argument {key!r} of the network {name} cannot be written down: write "
+            "partial(Class, name=value), with numbers, text, lists and dictionaries."
         )
     arguments = "".join(f", {key}={value!r}" for key, value in network.keywords.items())
     first = qualified.partition(".")[0]

@@ -7,8 +7,6 @@ has to give again (see :py:mod:`.own`). Nothing is imported or called because a 
 
 import contextlib
 import logging
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +84,12 @@ def create_student(
     student: Student | OwnStudent
     if isinstance(name, str) and not is_network_name(name):
         student = Student(name, initialisation == "imagenet", embedding_size)
+    elif initialisation == "imagenet":
+        raise SynthDistillError(
+            f"there are no ImageNet weights for {name_network(name)}. Choose the initialisation "
+            "`random` (what its constructor gives) or the path of a file with weights."
+        )
     else:
-        if initialisation == "imagenet":
-            raise SynthDistillError(
-                f"there are no ImageNet weights for {name_network(name)}. Choose the "
-                "initialisation `random` (what its constructor gives) or the path of a file with "
-                "weights."
-            )
         student = OwnStudent(name)
         if student.embedding_size != embedding_size:
             raise SynthDistillError(
@@ -140,56 +137,30 @@ def load_student(path: Path | str, network: Network | None = None) -> Student | 
     if metadata.get("format", "pt") == "pt":  # nobody's format: a state dict
         if network is not None:
             return _load(state, path, "", network)
-        if _is_published(state):
-            return read_published(path)
+        renamed = _rename_published(state)
+        if renamed is not state:
+            return _load(renamed, path, _find_tinyfar(renamed))
     check_format(metadata, FORMAT, FORMAT_VERSION, path)
     architecture, recorded = metadata.get("architecture", ""), metadata.get("network")
-    if not recorded and network is not None:
+    if network is None:
+        if recorded:
+            raise SynthDistillError(
+                f"the student {path} is a network of somebody's own, {recorded!a}. A file does not "
+                "decide what is executed: say yourself what makes the network, as "
+                f"`student_pipeline({str(path)!r}, network=MyNetwork)` or "
+                f"`load_student({str(path)!r}, network=MyNetwork)`, with a class, a function or "
+                "'package.module:name'."
+            )
+    elif not recorded:
         raise SynthDistillError(
             f"the student {path} is timm's {architecture!a}, not {name_network(network)}: leave "
             "`network` out, or correct the path."
         )
-    if recorded and network is None:
-        raise SynthDistillError(
-            f"the student {path} is a network of somebody's own, {recorded!a}. A file does not "
-            "decide what is executed: say yourself what makes the network, as "
-            f"`student_pipeline({str(path)!r}, network=MyNetwork)` or `load_student({str(path)!r}, "
-            "network=MyNetwork)`, with a class, a function or 'package.module:name'."
-        )
-    if network is not None and recorded != name_network(network):
+    elif recorded != name_network(network):
         logger.warning(
             "the student %s was %a when it was saved, not %s", path, recorded, name_network(network)
         )
     return _load(state, path, architecture, network)
-
-
-def read_published(path: Path | str) -> Student | OwnStudent:
-    """Read a TinyFaR from a state dict of the published code, such as ``light_model_20.pt``.
-
-    It has the tensors ``cnn.*`` of timm's tinynet and ``fc.*``; their shapes tell which tinynet.
-    """
-    state, _ = read_weights(path, "a student of the published code")
-    if not _is_published(state):
-        raise SynthDistillError(
-            f"expected a student of the published code in {path}, with tensors cnn.* and fc.*: "
-            "it is another network's file. Correct the path."
-        )
-    state = _rename_published(state)
-
-    def agreement(architecture: str) -> int:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            expected = create_backbone(architecture).state_dict()
-        shapes = {f"backbone.{name}": tensor.shape for name, tensor in expected.items()}
-        return sum(tensor.shape == shapes.get(name) for name, tensor in state.items())
-
-    return _load(state, path, max(TINYFAR, key=agreement))
-
-
-def read_metadata(path: Path | str) -> Mapping[str, str]:
-    """Read the metadata of a student's file."""
-    _, metadata = read_weights(path, "a student")
-    check_format(metadata, FORMAT, FORMAT_VERSION, path)
-    return metadata
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -277,25 +248,39 @@ def _start_from(student: Student | OwnStudent, path: Path) -> None:
     if isinstance(student, OwnStudent):
         load_weights(student.network, state, path)
         return
-    if _is_published(state):
-        state = _rename_published(state)
-    if set(state) & {"linear.weight", "linear.bias"}:
+    state = _rename_published(state)
+    if "linear.weight" in state:
         load_weights(student, state, path)
         return
-    backbone = student.backbone
     # one name or several, or none
-    classifiers = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
+    classifiers = (getattr(student.backbone, "pretrained_cfg", None) or {}).get("classifier") or ()
     classifiers = (classifiers,) if isinstance(classifiers, str) else classifiers
     unwanted = tuple(f"{classifier}." for classifier in classifiers)
-    expected = backbone.state_dict()
+    expected = student.backbone.state_dict()
     state = {n: t for n, t in state.items() if n in expected or not n.startswith(unwanted)}
-    load_weights(backbone, state, path)
-
-
-def _is_published(state: State) -> bool:
-    return {name.partition(".")[0] for name in state} == {"cnn", "fc"}
+    load_weights(student.backbone, state, path)
 
 
 def _rename_published(state: State) -> State:
-    parts = {"cnn": "backbone", "fc": "linear"}
-    return {re.sub(r"^\w+", lambda m: parts[m[0]], name): t for name, t in state.items()}
+    """Give a state dict of the published code, such as ``light_model_20.pt``, our names.
+
+    It has the tensors ``cnn.*`` of timm's tinynet and ``fc.*``; any other comes back as it is.
+    """
+    ours = {"cnn": "backbone", "fc": "linear"}
+    named = [(*name.partition(".")[::2], tensor) for name, tensor in state.items()]
+    if {first for first, *_ in named} != set(ours):
+        return state
+    return {f"{ours[first]}.{rest}": tensor for first, rest, tensor in named}
+
+
+def _find_tinyfar(state: State) -> str:
+    """Find the TinyFaR whose backbone has most of the tensors' shapes."""
+
+    def agreement(name: str) -> int:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            expected = create_backbone(name).state_dict()
+        found = (state.get(f"backbone.{key}") for key in expected)
+        pairs = zip(found, expected.values(), strict=True)
+        return sum(t is not None and t.shape == e.shape for t, e in pairs)
+
+    return max(TINYFAR, key=agreement)

@@ -1,13 +1,8 @@
 """The teacher: an ArcFace IResNet from the files that circulate, or a network of one's own."""
 
-import contextlib
 import functools
-import io
 import logging
-import math
 import re
-import tarfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +12,11 @@ from torch import nn
 
 from ..faces import FACE_SIZE, for_teacher
 from ..files import SynthDistillError, reading
+from ..unpickling import explained, quoted
 from ..weights import (
     State,
     check_format,
     load_weights,
-    parse_torch,
     read_weights,
     save_weights,
     shorten,
@@ -35,10 +30,7 @@ FORMAT = "synthdistill-teacher"
 FORMAT_VERSION = 1
 
 BOB_NAME = re.compile(r"iresnet(34|50|100)-[0-9a-f]{8}\.pth")
-"""Names of the files in Bob's archive (and of pytorch-insightface, where they come from)."""
-
-ARCHIVE_MEMBER = "iresnet100-73e07ba7.pth"
-"""The paper's teacher in Bob's archive ``iresnet-91a5de61.tar.gz``."""
+"""Names of the files in Bob's archive ``iresnet-91a5de61.tar.gz``, and in pytorch-insightface."""
 
 
 class Teacher(nn.Module):
@@ -117,38 +109,27 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
     ----------
     path
         A torch file with a state dict (Bob's ``iresnet100-73e07ba7.pth``, InsightFace's
-        ``backbone.pth``), Bob's archive ``iresnet-91a5de61.tar.gz`` itself, or safetensors. The
-        architecture (number of blocks, widths, size of the embedding) is read from the tensors.
+        ``backbone.pth``) or safetensors. The architecture (number of blocks, widths, size of the
+        embedding) is read from the tensors.
     eps
         The batch-norm eps, which a state dict does not tell but the embeddings depend on. By
-        default: what the metadata of our safetensors says; else 2e-5 for the names in Bob's
-        archive; else 1e-5 if the counters of the batch norms moved, i.e. PyTorch trained the
-        network (InsightFace); else 2e-5, since it was converted from MXNet as Bob's was. With
+        default: what our safetensors say; else :py:data:`EPS_BOB` for the names in Bob's archive;
+        else :py:data:`EPS_INSIGHTFACE` if the counters of the batch norms moved, i.e. PyTorch
+        trained the network; else Bob's, since it was converted from MXNet as Bob's was. With
         neither name nor counters to go by, a warning is logged.
     """
-    path = Path(path)
     with reading(path, "a teacher") as stream:
-        zipped = stream.read(2) == b"\x1f\x8b"
-    metadata: Mapping[str, str] = {}
-    if zipped:
-        state, name = _read_archive(path), ARCHIVE_MEMBER
-    else:
-        (state, metadata), name = read_weights(path, "a teacher"), path.name
-    ours = metadata.get("format", "pt") != "pt"
-    if ours:
+        if stream.read(2) == b"\x1f\x8b":
+            raise SynthDistillError(
+                f"{path} is an archive: unpack it (`tar -xzf`) and give the teacher in it, such as "
+                "iresnet100-73e07ba7.pth of Bob's."
+            )
+    state, metadata = read_weights(path, "a teacher")
+    if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
-    if eps is None and not ours:
-        eps = _guess_eps(name, state)
-    elif eps is None:
-        eps = math.nan
-        with contextlib.suppress(ValueError):
-            eps = float(metadata.get("eps", ""))
-    if not 0 < eps < 1:
-        raise SynthDistillError(
-            f"expected a batch-norm eps above 0 and below 1 for the teacher {path}, found {eps}: "
-            f"Bob's teachers have {EPS_BOB:g}, InsightFace's {EPS_INSIGHTFACE:g}"
-        )
-    network = _build(state, path, eps)
+        with explained(path, "a teacher"):
+            eps = eps or float(metadata["eps"])
+    network = _build(state, path, eps or _guess_eps(Path(path).name, state))
     load_weights(network, state, path)
     return Teacher(network)
 
@@ -168,29 +149,6 @@ def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]
     save_weights(path, network, {**metadata, **ours})
 
 
-def _read_archive(path: Path) -> State:
-    """Read the paper's teacher out of Bob's archive, in memory: nothing is unpacked to the disk."""
-    found = []
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                found.append(ascii(member.name)[1:-1])
-                stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None and Path(member.name).name == ARCHIVE_MEMBER:
-                    content = io.BytesIO(stream.read(2**30))  # the teacher has 261 MB
-                    return parse_torch(content, path, f"a teacher ({ARCHIVE_MEMBER})")
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise SynthDistillError(
-            f"expected Bob's archive of teachers at {path}, found a damaged one "
-            f"({ascii(str(error))[1:-1]}). It was perhaps not copied whole: get it again with "
-            "`synthdistill-fetch teacher`."
-        ) from error
-    raise SynthDistillError(
-        f"expected {ARCHIVE_MEMBER} in the archive {path}, found {shorten(found) or 'nothing'}. "
-        "Give the .pth file itself if it is another teacher."
-    )
-
-
 def _guess_eps(name: str, state: State) -> float:
     if BOB_NAME.fullmatch(name):
         return EPS_BOB
@@ -206,7 +164,7 @@ def _guess_eps(name: str, state: State) -> float:
     return EPS_BOB
 
 
-def _build(state: State, path: Path, eps: float) -> IResNet:
+def _build(state: State, path: Path | str, eps: float) -> IResNet:
     """Make the network that the names and shapes of the tensors tell."""
     layers: list[int] = []
     widths: list[int] = []
@@ -216,10 +174,9 @@ def _build(state: State, path: Path, eps: float) -> IResNet:
         widths.append(first.shape[0] if first.ndim else 0)
     last = state.get("fc.weight")
     if not layers or last is None or last.ndim != 2 or 0 in widths or not last.shape[0]:
-        names = [ascii(name)[1:-1] for name in state]
         raise SynthDistillError(
             f"expected an IResNet in {path}: tensors named layer1.0.conv1.weight ... fc.weight; "
-            f"found {shorten(names)}. It is another network's file: correct the path."
+            f"found {shorten(map(quoted, state))}. It is another network's file: correct the path."
         )
     # on the meta device: nothing is allocated before load_weights has compared all shapes
     with torch.device("meta"):

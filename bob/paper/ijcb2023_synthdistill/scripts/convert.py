@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,7 +17,9 @@ import click
 """,
 )
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
-@click.argument("target", metavar="FILE.safetensors", type=click.Path(path_type=Path))
+@click.argument(
+    "target", metavar="FILE.safetensors", type=click.Path(path_type=Path, dir_okay=False)
+)
 @click.option("-f", "--force", is_flag=True, help="Replace FILE.safetensors if it exists.")
 def convert(source: Path, target: Path, force: bool) -> None:
     """Convert a generator (NVIDIA's pickle) or a student of the published code to safetensors.
@@ -27,39 +30,24 @@ def convert(source: Path, target: Path, force: bool) -> None:
     """
     from ..files import SynthDistillError
 
-    if target.exists():
-        if source.exists() and source.samefile(target):
-            raise SynthDistillError(f"{target} is the file to convert: give another name.")
-        if target.is_dir():
-            raise SynthDistillError(f"{target} is a folder: give the name of the file to write.")
-        if not force:
-            raise SynthDistillError(
-                f"{target} exists: give another name, or --force to replace it."
-            )
-
-    from ..recognition.student import count_parameters, read_published, save_student
-
-    if zipfile.is_zipfile(source):  # as torch.save writes them; NVIDIA's pickles are none
-        student = read_published(source)
-        save_student(target, student, converted_from=source.name)
-        click.echo(
-            f"converted {source} to {target}:\n"
-            f"  {student.architecture}, embeddings of {student.embedding_size} elements\n"
-            f"  parameters {count_parameters(student):,}"
-        )
-        return
+    if target.exists() and (not force or (source.exists() and source.samefile(target))):
+        raise SynthDistillError(f"{target} exists: give another name, or --force to replace it.")
 
     from ..generators import load_generator, save_generator
+    from ..recognition.student import count_parameters, load_student, save_student
 
-    generator = load_generator(source)
-    save_generator(target, generator)
-    options = generator.options
-    click.echo(
-        f"converted {source} to {target}:\n"
-        f"  {generator.describe()}\n"
-        f"  {generator.resolution}x{generator.resolution} pixels, clamp "
-        f"{options['conv_clamp'] or 'none'}\n"
-        f"  parameters {count_parameters(generator):,}\n"
-        f"  z {generator.z_dim}, w {generator.w_dim}, {generator.num_ws} ws, mapping of "
-        f"{options['mapping_layers']} layers"
-    )
+    if zipfile.is_zipfile(source):  # as torch.save writes them; NVIDIA's pickles are none
+        student: Any = load_student(source)
+        save_student(target, student, converted_from=source.name)
+        text = f"{student.architecture}, embeddings of {student.embedding_size} elements"
+        parameters = count_parameters(student)
+    else:
+        generator = load_generator(source)
+        save_generator(target, generator)
+        text = (
+            f"{generator.resolution}x{generator.resolution} pixels, z {generator.z_dim}, "
+            f"w {generator.w_dim}, {generator.num_ws} ws, clamp "
+            f"{generator.options['conv_clamp'] or 'none'}"
+        )
+        parameters = count_parameters(generator)
+    click.echo(f"converted {source} to {target}: {text}, {parameters:,} parameters")
