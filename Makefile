@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test lint doc clean
 
 help:
 	@echo "make demo     train, evaluate and print a table in the miniature world (set-up included)"
 	@echo "make test     run the tests (set-up included)"
 	@echo "make lint     run the linter and the type checker"
+	@echo "make doc      build these pages in build/doc, with warnings as errors"
 	@echo "make install  only the set-up, in $(VENV)"
 
 install: $(STAMP)
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "==> installing into $(VENV) (about 3 minutes and 7 GB: torch brings its CUDA libraries)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt "setuptools<81"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,experiments]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,experiments,doc]"
 	@touch $@
 
 demo: $(STAMP)
@@ -38,5 +39,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+doc: $(STAMP)
+	OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(BIN)/python -m sphinx -W --keep-going -q doc build/doc
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist doc/api *.egg-info .pytest_cache .mypy_cache .ruff_cache

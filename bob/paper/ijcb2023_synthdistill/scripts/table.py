@@ -49,7 +49,7 @@ COSTS = ("parameters", "multiply_adds", "file_size", "seconds")
     "databases",
     multiple=True,
     metavar="DATABASE",
-    help="A benchmark to show, or pairs of your own: their pairs.csv, or the configuration (*.py) "
+    help="A benchmark to show, or pairs of your own: their pairs.csv, or the Python file "
     "that Bob took; may be given several times.  [default: those that were evaluated]",
 )
 @click.option("-m", "--metric", type=click.Choice(METRICS), default="accuracy", show_default=True)
