@@ -52,9 +52,6 @@ def test_dry_run_at_the_paper_s_scale_tells_what_is_missing(snakemake):
     status, said = snakemake("table1", "--config", "variant=real")
     assert status == 1
     assert "nothing was begun" in said
-    status, said = snakemake("-n", "--config", "sedes=3")
-    assert status == 1
-    assert "--config sedes: unknown. Did you mean 'seeds'?" in said
 
 
 @pytest.fixture
@@ -89,11 +86,6 @@ def test_a_table_is_made_once_and_again_after_a_change(micro, snakemake, tmp_pat
 
     status, said = snakemake("mine", *settings)
     assert "Nothing to be done" in said
-
-    (run / "toyfaces-lfw" / "scores-dev.csv").unlink()
-    _, said = snakemake("-n", "mine", *settings)
-    assert "evaluate tiny-seed-2021" in said
-    assert "train " not in said
 
     # a changed option: trained again beside the old run, which is kept
     micro.write_text(micro.read_text().replace("batch_size = 4", "batch_size = 2"))
