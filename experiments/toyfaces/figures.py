@@ -15,8 +15,11 @@ from bob.paper.ijcb2023_synthdistill.distillation.latent_space import cosines_by
 from bob.paper.ijcb2023_synthdistill.files import atomic_write
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
-from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import PAIR_KINDS, sample_conditions
-from bob.paper.ijcb2023_synthdistill.toyfaces.identities import sample_identities
+from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
+    PAIR_KINDS,
+    sample_conditions,
+    sample_identities,
+)
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
 Recogniser = Callable[[torch.Tensor], torch.Tensor]

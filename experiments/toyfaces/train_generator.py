@@ -27,10 +27,10 @@ from bob.paper.ijcb2023_synthdistill.recognition.inference import for_inference
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
 from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
     CONDITION_NAMES,
+    IDENTITY_NAMES,
     conditions_from_uniform,
     spreads,
 )
-from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,12 @@ from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, save_teacher
 from bob.paper.ijcb2023_synthdistill.toyfaces.arcface import ArcFace
-from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import PAIR_KINDS, sample_conditions
-from bob.paper.ijcb2023_synthdistill.toyfaces.identities import IDENTITY_NAMES, sample_identities
+from bob.paper.ijcb2023_synthdistill.toyfaces.conditions import (
+    IDENTITY_NAMES,
+    PAIR_KINDS,
+    sample_conditions,
+    sample_identities,
+)
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
 logger = logging.getLogger(__name__)

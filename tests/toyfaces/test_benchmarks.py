@@ -12,14 +12,13 @@ from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import (
     SynthDistillError,
     configure_path,
-    write_record,
 )
 from bob.paper.ijcb2023_synthdistill.toyfaces import TRAINING_SEED
 from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import (
     TOYFACES_KEY,
     cache_folder,
 )
-from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, MARKER, place, write
+from bob.paper.ijcb2023_synthdistill.toyfaces.layouts import LAYOUTS, place, write
 from bob.paper.ijcb2023_synthdistill.toyfaces.miniature import draw
 from bob.paper.ijcb2023_synthdistill.toyfaces.renderer import render
 
@@ -34,9 +33,9 @@ def _own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """All five in all layouts, without loss, 2 pairs a fold."""
+    """All five in all layouts, 2 pairs a fold."""
     folder = tmp_path_factory.mktemp("toyfaces")
-    write(folder, NAMES, LAYOUTS, seed=5, pairs_per_fold=2, image_format="png")
+    write(folder, NAMES, LAYOUTS, seed=5, pairs_per_fold=2)
     return folder
 
 
@@ -62,11 +61,12 @@ def test_layouts_agree(written, name):
     assert len(from_bin) == 20
     aligned, unaligned = (opened(written, layout, name) for layout in ("aligned", "unaligned"))
     assert pixel_pairs(aligned) == from_bin
-    # these pixels are those of the renderer
+    # these faces are those of the renderer, but for JPEG
     miniature = draw(name, 5, 2)
-    drawn = faces.to_uint8(render(miniature.identities[:2], miniature.conditions[:2]))
+    (drawn,) = faces.to_uint8(render(miniature.identities[:1], miniature.conditions[:1])).int()
     seen = {image for pair in from_bin for image in pair[2:]}
-    assert {image.numpy().tobytes() for image in drawn} <= seen
+    seen = [numpy.frombuffer(image, "u1").reshape(3, 112, 112) for image in seen]
+    assert min(numpy.abs(image - drawn.numpy()).mean() for image in seen) < 5
     # photographs: the same pairs in the same order
     assert unaligned.pairs.images == aligned.pairs.images
     for attribute in ("left", "right", "genuine", "fold"):
@@ -112,14 +112,15 @@ def test_eye_positions_align_photographs(written):
 
 def test_same_seed_same_bytes(tmp_path):
     for folder in ("a", "b"):
-        write(tmp_path / folder, ["lfw", "agedb-30"], LAYOUTS, seed=3, pairs_per_fold=2)
+        write(tmp_path / folder, ["agedb-30"], LAYOUTS, seed=3, pairs_per_fold=2)
     files = [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    assert len(files) > 100
+    assert len(files) > 50
     for path in files:
         other = tmp_path / "b" / path.relative_to(tmp_path / "a")
         assert path.read_bytes() == other.read_bytes()
-    write(tmp_path / "c", ["lfw"], ["bin"], seed=4, pairs_per_fold=2)
-    assert (tmp_path / "c/bin/lfw.bin").read_bytes() != (tmp_path / "a/bin/lfw.bin").read_bytes()
+    write(tmp_path / "c", ["agedb-30"], ["bin"], seed=4, pairs_per_fold=2)
+    one, other = (tmp_path / folder / "bin/agedb_30.bin" for folder in ("a", "c"))
+    assert one.read_bytes() != other.read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,20 +140,10 @@ def test_drawn_as_declared(name):
         assert torch.equal(miniature.identities[left], miniature.identities[right]) is genuine
         people[fold] |= {one.person, other.person}
     assert sum(genuine for _, _, genuine, _ in pairs) == 3000
-    # no person in two folds, all persons in use
+    # no person in two folds, all persons in use; those that networks were trained on in none
     assert sum(map(len, people)) == len(set.union(*people)) == 400
-
-
-def test_benchmarks_share_no_person():
-    people = [torch.unique(draw(name).identities, dim=0) for name in NAMES]
-    assert len(torch.unique(torch.cat(people), dim=0)) == sum(map(len, people)) == 5 * 400
-
-
-def test_training_seed_and_odd_numbers_are_refused():
     with pytest.raises(SynthDistillError, match="trained on"):
-        draw("lfw", TRAINING_SEED)
-    with pytest.raises(SynthDistillError, match="even number"):
-        draw("lfw", pairs_per_fold=3)
+        draw(name, TRAINING_SEED)
 
 
 def test_drawn_at_first_use(tmp_path):
@@ -176,19 +167,6 @@ def test_configured_folder_decides(tmp_path, written):
     (tmp_path / "mine.txt").write_text("important")
     with pytest.raises(SynthDistillError, match="something else"):
         Verification("toyfaces-lfw").pairs()
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"seed": -5}, {"pairs_per_fold": "2"}, {"image_format": "gif"}, {"image_format": []}]
-)
-def test_a_folder_with_an_odd_description_is_refused(tmp_path, wrong):
-    settings = {"seed": 3, "pairs_per_fold": 2, "image_format": "jpg"}
-    write_record(tmp_path / MARKER, settings | wrong)
-    with pytest.raises(SynthDistillError, match="something else"):
-        write(tmp_path, ["lfw"], ["bin"], **settings)
-
-
-def test_configured_folder_of_another_layout(tmp_path):
     write(tmp_path / "a", ["lfw"], ["aligned"], seed=3, pairs_per_fold=2)
     configure_path(TOYFACES_KEY, tmp_path / "a")
     assert "aligned images" in Verification("toyfaces-lfw").describe()

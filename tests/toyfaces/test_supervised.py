@@ -19,9 +19,9 @@ OPTIONS = Options(
     initialisation="random",
     method=partial(LabelledRenderings, identities=6),
     epochs=2,
-    images_per_epoch=128,
-    batch_size=16,
-    validation_images=16,
+    images_per_epoch=64,
+    batch_size=8,
+    validation_images=8,
     device="cpu",
 )
 

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success flush it and rename it to ``path``.
+    """Give a path beside ``path`` for a new file or folder, which on success becomes ``path``.
 
     If the body raises, ``path`` keeps its old content. Its folder is made if there is none.
     """
@@ -57,23 +58,29 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        _flush(temporary)
         temporary.replace(path)
         with contextlib.suppress(OSError):  # so that the rename survives a power cut
-            descriptor = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _flush(path.parent)
     except OSError as error:
         raise SynthDistillError(
             f"cannot write {path}: {error.strerror or error}. Nothing that was there is lost: "
             "make room or choose another folder, and run the same command again."
         ) from error
     finally:
-        with contextlib.suppress(NotADirectoryError):
-            temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with contextlib.suppress(NotADirectoryError):
+                temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -11,7 +11,7 @@ generators learned was not compared with their images.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -105,11 +105,6 @@ class LayerOptions:
     before: int
     after: int
     half: bool
-
-    def __post_init__(self) -> None:
-        numbers = [v for v in asdict(self).values() if not isinstance(v, bool | str)]
-        if not all(type(number) is int and abs(number) < 10_000 for number in numbers):
-            raise ValueError(f"the sizes of the layer {self.name} are {numbers}")
 
 
 class Layer(nn.Module):

@@ -39,14 +39,7 @@ class _Name(click.Choice):
     type=_Name(NAMES),
     help="Write only this one (may be given several times). [default: all five]",
 )
-@click.option(
-    "--format",
-    "image_format",
-    default="jpg",
-    type=click.Choice(["jpg", "png"]),
-    help="How images are encoded: as in the real benchmarks, or without loss.",
-)
-def toyfaces(folder: Path, layout: str, names: tuple[str, ...], **settings: int | str) -> None:
+def toyfaces(folder: Path, layout: str, names: tuple[str, ...], **settings: int) -> None:
     """Draw the five miniature benchmarks and write them into FOLDER, in all three layouts.
 
     They are found by the names toyfaces-lfw, ..., toyfaces-agedb-30 after `bob config set
@@ -55,5 +48,5 @@ def toyfaces(folder: Path, layout: str, names: tuple[str, ...], **settings: int 
     """
     from ..toyfaces.layouts import LAYOUTS, write
 
-    for path in write(folder, names or NAMES, LAYOUTS if layout == "all" else [layout], **settings):  # type: ignore[arg-type]
+    for path in write(folder, names or NAMES, LAYOUTS if layout == "all" else [layout], **settings):
         click.echo(path)

@@ -1,4 +1,4 @@
-"""How a drawn person is photographed: pose, light, expression, age, occlusion, camera."""
+"""Who a drawn person is, and how photographed: pose, light, expression, age, occlusion, camera."""
 
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -6,7 +6,19 @@ from typing import NamedTuple
 import numpy
 import torch
 
-from ..files import SynthDistillError
+IDENTITY_NAMES = (
+    *("head_length", "jaw"),
+    *("eye_distance", "eye_height", "eye_width", "eye_roundness", "eye_tilt", "eye_colour"),
+    *("brow_height", "brow_thickness", "brow_angle"),
+    *("nose_length", "nose_width"),
+    *("mouth_height", "mouth_width", "lip_thickness"),
+    *("skin_tone", "skin_warmth"),
+    *("hair_tone", "hairline", "hair_volume", "hair_length", "parting", "beard"),
+    *("mole_x", "mole_y", "mole_size"),
+    "ear_size",
+)
+"""What makes a person. Each is standard normal; the renderer maps it through the normal
+distribution function to a uniform quantity, so that no face is far more common than another."""
 
 
 class Spread(NamedTuple):
@@ -113,10 +125,6 @@ alike: what the photographs show must not tell whether they show the same person
 
 def spreads(kind: str) -> dict[str, Spread]:
     """Tell how each column of a kind of photographs is drawn."""
-    if kind not in KINDS:
-        raise SynthDistillError(
-            f"unknown kind of conditions {kind!r}: choose one of {', '.join(KINDS)}"
-        )
     return _MIXED | _KINDS[kind]
 
 
@@ -143,6 +151,11 @@ def sample_conditions(count: int, rng: numpy.random.Generator, kind: str = "mixe
     Row i does not depend on ``count``.
     """
     return conditions_from_uniform(rng.random((count, len(CONDITION_NAMES))), kind)
+
+
+def sample_identities(count: int, rng: numpy.random.Generator) -> torch.Tensor:
+    """Draw people ``[count, len(IDENTITY_NAMES)]``, float32; row i does not depend on ``count``."""
+    return torch.from_numpy(rng.standard_normal((count, len(IDENTITY_NAMES)), dtype=numpy.float32))
 
 
 def columns(conditions: torch.Tensor) -> SimpleNamespace:

@@ -8,12 +8,7 @@ without aligned corners: pixel (row r, column c) covers [r, r + 1) x [c, c + 1).
 import torch
 
 from .. import faces
-from ..files import SynthDistillError
 from .conditions import columns
-
-FRAMINGS = ("aligned", "ffhq", "unaligned")
-"""``aligned``: the eyes at the ArcFace template. ``ffhq``: where :py:func:`faces.crop` of that
-resolution looks for them. ``unaligned``: a photograph, the face smaller, rolled, off the centre."""
 
 TEMPLATE = tuple(complex(x, y) for y, x in (faces.LEFT_EYE, faces.RIGHT_EYE))
 """The eyes of the aligned face, x + iy."""
@@ -25,27 +20,20 @@ Similarity = tuple[torch.Tensor, torch.Tensor]
 def pixel_to_template(conditions: torch.Tensor, size: int, framing: str) -> Similarity:
     """Find the similarity from the pixels of an image to the aligned face of 112x112.
 
-    Parameters
-    ----------
-    conditions
-        ``[N, C]``.
-    size
-        Height and width of the image, in pixels.
-    framing
-        One of :py:data:`FRAMINGS`.
+    Conditions are ``[N, C]``, ``size`` is height and width of the image. ``framing`` is ``aligned``
+    (the eyes at the ArcFace template), ``ffhq`` (where :py:func:`faces.crop` of that resolution
+    looks for them) or ``unaligned`` (a photograph, the face smaller, rolled, off the centre).
     """
     if framing == "unaligned":
         photo = columns(conditions.double())
         scale = faces.FACE_SIZE / (size * photo.photo_scale)
         factor = torch.polar(scale, -torch.deg2rad(photo.roll))
         middle = size * torch.complex(photo.photo_x, photo.photo_y)
-    elif framing in FRAMINGS:
+    else:
         rows, across = faces.crop_box(size) if framing == "ffhq" else (slice(0, size),) * 2
         top, left, side = rows.start, across.start, rows.stop - rows.start
         factor = torch.full([len(conditions)], faces.FACE_SIZE / side, dtype=torch.complex128)
         middle = torch.full_like(factor, complex(left + side / 2, top + side / 2))
-    else:
-        raise SynthDistillError(f"unknown framing {framing!r}: choose one of {', '.join(FRAMINGS)}")
     return complex(faces.FACE_SIZE / 2, faces.FACE_SIZE / 2) - factor * middle, factor
 
 
@@ -68,11 +56,7 @@ def eye_positions(
 
     They are the pupils up to the error of whoever marked them (the columns ``jitter_*``). Of a face
     turned by more than 30 degrees they are as far apart as at 30 degrees: profiles would be blown
-    up else.
-
-    Returns
-    -------
-        ``[N, 2, 2]``, float32, in pixels: (left in the image, right in the image) x (y, x).
+    up else. ``[N, 2, 2]``, float32, in pixels: (left in the image, right in the image) x (y, x).
     """
     shift, factor = pixel_to_template(conditions, size, framing)
     points = (torch.tensor(TEMPLATE, dtype=torch.complex128) - shift[:, None]) / factor[:, None]

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import torch
 
-from .conditions import columns
+from .conditions import IDENTITY_NAMES, columns
 from .drawing import hue, palette
-from .identities import IDENTITY_NAMES
 
 _SKINS = ((0.97, 0.82, 0.72), (0.88, 0.67, 0.53), (0.66, 0.45, 0.32), (0.36, 0.23, 0.17))
 _HAIRS = (

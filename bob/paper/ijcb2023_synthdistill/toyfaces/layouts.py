@@ -1,14 +1,11 @@
 """Write miniature benchmarks in the layouts in which the real ones are found."""
 
-import contextlib
 import csv
 import functools
 import hashlib
 import io
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,14 +13,13 @@ from typing import Any
 import numpy
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from .. import faces
 from ..benchmarks.bins import write_bin
 from ..benchmarks.images import DRAWN_MARK
 from ..benchmarks.layouts import EYES_COLUMNS, EYES_FILE
-from ..files import SynthDistillError, read_record, write_record
+from ..files import SynthDistillError, atomic_write, read_record, write_record
 from .framing import TEMPLATE, eye_positions
 from .lists import FORMS, image_files, write_list
 from .miniature import Miniature, draw
@@ -39,13 +35,6 @@ PHOTO_SIZE = 250
 """Height and width of unaligned photographs, in pixels: that of LFW."""
 
 _COMMENT = f"{DRAWN_MARK.decode()}: drawn by bob.paper.ijcb2023_synthdistill, shows nobody"
-_TEXT = PngInfo()
-_TEXT.add_text("Comment", _COMMENT)
-
-_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    "jpg": ("JPEG", {"quality": 95, "subsampling": 0, "comment": _COMMENT}),
-    "png": ("PNG", {"compress_level": 1, "pnginfo": _TEXT}),
-}
 
 # images that one core draws at once: some progress to be seen, and little to wait for at the end
 _BATCH = 32
@@ -63,26 +52,15 @@ def write(
     *,
     seed: int,
     pairs_per_fold: int,
-    image_format: str = "jpg",
 ) -> list[Path]:
     """Draw and write miniature benchmarks; give their files and folders.
 
     What is there already, drawn the same way, is kept; a folder with anything else is refused.
 
-    Parameters
-    ----------
-    names
-        Real names of the benchmarks: ``lfw`` to ``agedb-30``.
-    layouts
-        Some of :py:data:`LAYOUTS`.
-    seed
-        Same seed, same bytes.
-    pairs_per_fold
-        An even number.
-    image_format
-        ``jpg``, which the real benchmarks are made of, or ``png``, without loss.
+    ``names`` are real ones, ``lfw`` to ``agedb-30``; ``layouts`` some of :py:data:`LAYOUTS`. Same
+    seed, same bytes.
     """
-    settings = {"seed": seed, "pairs_per_fold": pairs_per_fold, "image_format": image_format}
+    settings = {"seed": seed, "pairs_per_fold": pairs_per_fold}
     miniatures = {name: draw(name, seed, pairs_per_fold) for name in names}
     found = read_settings(folder)
     if found is None:
@@ -93,21 +71,21 @@ def write(
             f"{settings}): choose another folder, or remove this one."
         )
     for name, miniature in miniatures.items():
-        new = {layout for layout in layouts if not place(folder, layout, name).exists()}
-        files = image_files(name, miniature, image_format)
-        draw_images = functools.partial(_encode, miniature, name, image_format)
-        aligned = draw_images(faces.FACE_SIZE, "aligned") if new & {"bin", "aligned"} else []
-        if "bin" in new:
+        missing = {layout for layout in layouts if not place(folder, layout, name).exists()}
+        files = image_files(name, miniature)
+        draw_images = functools.partial(_encode, miniature, name)
+        aligned = draw_images(faces.FACE_SIZE, "aligned") if missing & {"bin", "aligned"} else []
+        if "bin" in missing:
             images = [aligned[image] for pair in miniature.pairs for image in pair[:2]]
             write_bin(place(folder, "bin", name), images, [pair[2] for pair in miniature.pairs])
-        if "aligned" in new:
-            with _new_folder(place(folder, "aligned", name)) as temporary:
-                _write_folder(temporary, name, miniature, files, aligned)
-        if "unaligned" in new:
-            with _new_folder(place(folder, "unaligned", name)) as temporary:
+        if "aligned" in missing:
+            with atomic_write(place(folder, "aligned", name)) as new:
+                _write_folder(new, name, miniature, files, aligned)
+        if "unaligned" in missing:
+            with atomic_write(place(folder, "unaligned", name)) as new:
                 photographs = draw_images(PHOTO_SIZE, "unaligned")
-                _write_folder(temporary, name, miniature, files, photographs)
-                _write_eyes(temporary / EYES_FILE, miniature, files)
+                _write_folder(new, name, miniature, files, photographs)
+                _write_eyes(new / EYES_FILE, miniature, files)
     return [place(folder, layout, name) for name in names for layout in layouts]
 
 
@@ -120,17 +98,12 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         if not (folder / MARKER).exists() and (not folder.exists() or not any(folder.iterdir())):
             return None
         content = read_record(folder / MARKER)
-        settings = {name: content[name] for name in ("seed", "pairs_per_fold", "image_format")}
-        if not isinstance(settings["pairs_per_fold"], int):
-            raise TypeError("pairs_per_fold is no number")
-        numpy.random.SeedSequence(settings["seed"])
-        _FORMATS[settings["image_format"]]
+        return {name: int(content[name]) for name in ("seed", "pairs_per_fold")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthDistillError(
             f"{folder} holds something else than miniature benchmarks (no `{MARKER}` of ours): "
             "choose an empty or a new folder."
         ) from error
-    return settings
 
 
 @functools.cache
@@ -142,22 +115,20 @@ def version() -> str:
     return digest.hexdigest()[:12]
 
 
-def _encode(
-    miniature: Miniature, name: str, image_format: str, size: int, framing: str
-) -> list[bytes]:
-    """Render and encode all images, on all cores.
+def _encode(miniature: Miniature, name: str, size: int, framing: str) -> list[bytes]:
+    """Render all images and encode them as JPEG, on all cores.
 
     Each core draws pictures of its own: threads within one small operation would cost more than
     they gain, and far more on a busy machine.
     """
-    kind, options = _FORMATS[image_format]
 
     @torch.inference_mode()
     def encode(part: slice) -> list[bytes]:
         images = render(miniature.identities[part], miniature.conditions[part], size, framing)
         streams = [io.BytesIO() for _ in images]
         for pixels, stream in zip(faces.to_uint8(images).permute(0, 2, 3, 1), streams, strict=True):
-            Image.fromarray(pixels.numpy()).save(stream, kind, **options)
+            picture = Image.fromarray(pixels.numpy())
+            picture.save(stream, "JPEG", quality=95, subsampling=0, comment=_COMMENT)
         return [stream.getvalue() for stream in streams]
 
     count, threads = len(miniature.photographs), torch.get_num_threads()
@@ -186,6 +157,7 @@ def _cores() -> int:
 def _write_folder(
     folder: Path, name: str, miniature: Miniature, files: list[str], images: list[bytes]
 ) -> None:
+    folder.mkdir()
     write_list(name, folder, miniature, files)
     for file, content in zip(files, images, strict=True):
         path = folder / FORMS[name][0] / file
@@ -210,23 +182,3 @@ def _write_eyes(path: Path, miniature: Miniature, files: list[str]) -> None:
         writer.writerow(EYES_COLUMNS)
         for file, row in zip(files, positions, strict=True):
             writer.writerow([file, *(f"{value:.4f}" for value in row)])
-
-
-@contextlib.contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path``; on success it becomes ``path``."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.replace(path)
-    except OSError as error:
-        raise SynthDistillError(
-            f"cannot write {path}: {error.strerror or error}. Make room or choose another folder, "
-            "and run the same command again."
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)

@@ -22,9 +22,9 @@ FORMS = {
 _NAME = DRAWN_MARK.decode()
 
 
-def image_files(name: str, miniature: Miniature, ending: str) -> list[str]:
+def image_files(name: str, miniature: Miniature) -> list[str]:
     """Name the images of a benchmark as its list does, with their ending."""
-    form = FORMS[name][1] + "." + ending
+    form = FORMS[name][1] + ".jpg"
     return [
         form.format(
             name=_NAME, image=image, side="profile" if photo.right else "frontal", **photo._asdict()

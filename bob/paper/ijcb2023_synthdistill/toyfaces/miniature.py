@@ -9,8 +9,7 @@ import torch
 from ..benchmarks.pair_lists import FOLDS
 from ..files import SynthDistillError
 from . import PAIRS_PER_FOLD, SEED, TRAINING_SEED
-from .conditions import PAIR_KINDS, columns, sample_conditions
-from .identities import sample_identities
+from .conditions import PAIR_KINDS, columns, sample_conditions, sample_identities
 
 PHOTOGRAPHS = 3
 """Photographs of each person for the left, and as many for the right images of pairs."""

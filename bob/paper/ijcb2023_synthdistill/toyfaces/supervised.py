@@ -13,8 +13,7 @@ from ..distillation.step import StepResult
 from ..files import SynthDistillError
 from . import TRAINING_SEED
 from .arcface import ArcFace
-from .conditions import CONDITION_NAMES, conditions_from_uniform
-from .identities import sample_identities
+from .conditions import CONDITION_NAMES, conditions_from_uniform, sample_identities
 from .renderer import render
 
 _Samples = tuple[torch.Tensor, torch.Tensor]
