@@ -1,4 +1,4 @@
-# `make demo` and `make test` do their whole set-up on a fresh machine that has Python 3.11 (with venv) and make.
+# `make demo` and `make test` do their whole set-up on a fresh machine that has Python 3.11 or 3.12 (with venv) and make.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,10 +17,10 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
-	  echo "error: $(PYTHON) not found. Install Python 3.11 (or: conda env create -f conda/environment.yml)," ; \
+	  echo "error: $(PYTHON) not found. Install Python 3.11 or 3.12 (or: conda env create -f conda/environment.yml)," ; \
 	  echo "       or name one: make PYTHON=/path/to/python3.11 ..." ; exit 1 ; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	  echo "error: $(PYTHON) is not Python 3.11: bob.bio.face imports a module that 3.12 removed, clapper needs 3.11" ; exit 1 ; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' || { \
+	  echo "error: $(PYTHON) is neither Python 3.11 nor 3.12: clapper needs 3.11, and Bob a numpy that 3.13 has not" ; exit 1 ; }
 	@echo "==> installing into $(VENV) (about 3 minutes and 7 GB: torch brings its CUDA libraries)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt "setuptools<81"

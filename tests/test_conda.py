@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RECIPE = yaml.safe_load((ROOT / "conda" / "meta.yaml").read_text())
 ENVIRONMENT = yaml.safe_load((ROOT / "conda" / "environment.yml").read_text())["dependencies"]
-PYTHON = SpecifierSet(PROJECT["project"]["requires-python"])
+PYTHONS = SpecifierSet(PROJECT["project"]["requires-python"])
+PYTHON = SpecifierSet(">=3.11,<3.13")
+"""Where Bob runs: the training half alone installs on more (pyproject.toml)."""
 
 CONDA_NAMES = {"torch": "pytorch"}
 """What conda-forge spells otherwise."""
@@ -32,7 +34,15 @@ def of_conda(lines):
 
 def of_pip(lines):
     requirements = [Requirement(line) for line in lines]
-    return {CONDA_NAMES.get(r.name, r.name): r.specifier for r in requirements}
+    assert all(asked_for(r, "3.11") == asked_for(r, "3.12") for r in requirements)
+    return {
+        CONDA_NAMES.get(r.name, r.name): r.specifier for r in requirements if asked_for(r, "3.12")
+    }
+
+
+def asked_for(requirement, python):
+    marker = requirement.marker
+    return marker is None or marker.evaluate({"python_version": python})
 
 
 REQUIREMENTS = of_pip(PROJECT["project"]["dependencies"])
@@ -93,15 +103,20 @@ def test_the_constraints_pin_every_requirement_within_its_bounds(group):
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
     assert all(len(p.specifier) == 1 and str(p.specifier).startswith("==") for p in pins)
-    versions = {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in pins}
     project = PROJECT["project"]
     wanted = project["optional-dependencies"][group] if group else project["dependencies"]
-    for line in wanted:
-        requirement = Requirement(line)
-        assert versions[canonicalize_name(requirement.name)] in requirement.specifier, line
+    for python in ("3.11", "3.12", "3.13"):
+        assert python in PYTHONS
+        versions = {canonicalize_name(p.name): p.specifier for p in pins if asked_for(p, python)}
+        for requirement in filter(lambda r: asked_for(r, python), map(Requirement, wanted)):
+            pin = str(versions[canonicalize_name(requirement.name)])[2:]
+            assert pin in requirement.specifier, requirement
 
 
-def test_the_makefile_and_pyproject_agree_on_python():
-    (minor,) = set(re.findall(r"PYTHON \?= python3\.(\d+)", (ROOT / "Makefile").read_text()))
-    assert f"3.{minor}" in PYTHON
-    assert f"3.{int(minor) + 1}" not in PYTHON
+def test_the_makefile_takes_the_pythons_on_which_bob_runs():
+    makefile = (ROOT / "Makefile").read_text()
+    (default,) = re.findall(r"PYTHON \?= python3\.(\d+)", makefile)
+    (checked,) = re.findall(r"not in \[(.*?)\]", makefile)
+    minors = [int(minor) for minor in re.findall(r"\(3, (\d+)\)", checked)]
+    assert int(default) in minors
+    assert minors == [minor for minor in range(8, 20) if f"3.{minor}" in PYTHON]
