@@ -33,17 +33,6 @@ def test_crop_is_the_slice_then_bilinear():
     assert torch.allclose(faces.crop(images), expected * 2 - 1, atol=1e-6)
 
 
-def test_crop_moves_the_eyes_to_the_template():
-    for resolution in (32, 64, 128, 256, 512, 1024):
-        pixel = resolution / 1024
-        for box, eye, wanted in zip(
-            faces.crop_box(resolution), (480, 380), faces.LEFT_EYE, strict=True
-        ):
-            assert 0 <= box.start < box.stop <= resolution
-            scale = faces.FACE_SIZE / (box.stop - box.start)
-            assert abs((eye * pixel - box.start) * scale - wanted) <= 2 * scale
-
-
 def test_teacher_and_student_inputs_are_the_recipe_s():
     x = torch.rand(2, 3, 112, 112)
     inside = 2 * x - 1

@@ -1,7 +1,6 @@
 """Files are whole or untouched, and the user's paths are Bob's."""
 
 import errno
-import importlib.util
 import json
 import logging
 import os
@@ -93,13 +92,6 @@ def rc(tmp_path, monkeypatch):
     return tmp_path / "config" / "bobrc.toml"
 
 
-def test_the_configuration_is_the_one_that_bob_uses():
-    """Read Bob's command: to run it takes many seconds of imports of its plugins."""
-    source = Path(importlib.util.find_spec("bob.cli").origin).read_text()
-    assert f'UserDefaults("{files.CONFIGURATION}"' in source
-    assert "clapper.rc" in source
-
-
 def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
     configure_path("bob.bio.face.lfw.directory", tmp_path)
     path = tmp_path / "some where" / "teacher.pth"
@@ -128,7 +120,7 @@ def test_configure_makes_the_folder_and_writes_whole_paths(rc, tmp_path, monkeyp
     assert configured_path(TEACHER) == tmp_path / "weights" / "t.pth"
 
 
-def test_a_required_path_says_the_command(rc, tmp_path, monkeypatch):
+def test_a_required_path_says_the_command(rc, tmp_path):
     with pytest.raises(SynthDistillError, match=rf"the teacher.*bob config set {TEACHER} PATH"):
         require_path(TEACHER, "the teacher")
     configure_path(TEACHER, tmp_path / "gone.pth")
@@ -136,10 +128,6 @@ def test_a_required_path_says_the_command(rc, tmp_path, monkeypatch):
         require_path(TEACHER, "the teacher")
     (tmp_path / "gone.pth").touch()
     assert require_path(TEACHER, "the teacher") == tmp_path / "gone.pth"
-    rc.write_text(f'"{TEACHER}" = "gone.pth"\n')
-    monkeypatch.chdir("/")
-    with pytest.raises(SynthDistillError, match="better give the whole path"):
-        require_path(TEACHER, "the teacher")
 
 
 @pytest.mark.parametrize(

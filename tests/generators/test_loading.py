@@ -60,7 +60,7 @@ def text(**changes):
         (text(architecture="stylegan2", options='{"resolution": 24}'), "power of 2"),
         (text(architecture="stylegan2", options='{"resolution": 32}'), "missing: mapping.fc2"),
         (options(before=0), "RuntimeError|it would give images"),
-        (options(up=10**6), "the sizes of the layer"),
+        (options(up=10**6), "it would give images"),
         (options(outputs=17), "RuntimeError|another shape"),
         (options(resolution=16), r"images of \[1, 3, 32, 32\]"),
     ],

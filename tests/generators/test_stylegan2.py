@@ -87,11 +87,8 @@ def test_noise_modes():
     torch.manual_seed(5)
     assert torch.equal(generator.synthesis(ws, noise=noise), expected)
     assert calls == [(2, 4), (2, 8), (2, 8), (2, 16), (2, 16)]
-    with pytest.raises(ValueError, match="noise_mode is one of"):
+    with pytest.raises(ValueError, match="noise_mode is random, const or none"):
         generator.synthesis(ws, noise_mode="fixed")
-    for shape in [(2, 10), (2, 14, 10)]:
-        with pytest.raises(ValueError, match=r"ws are \[B, 6, w_dim\]"):
-            generator.synthesis(torch.zeros(shape))
 
 
 def test_every_layer_clamps_its_output():

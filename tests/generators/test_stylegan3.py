@@ -45,8 +45,6 @@ def test_it_has_the_interface_and_is_frozen(micro):
     assert not any(parameter.requires_grad for parameter in micro.parameters())
     # there is no faster form of it
     assert for_inference(micro) is micro
-    with pytest.raises(ValueError, match="noise_mode"):
-        micro.synthesis(torch.zeros(1, 8, 40), "some")
 
 
 def test_the_learned_movement_is_that_of_the_buffer(micro, reference):

@@ -57,15 +57,6 @@ def test_bfloat16_is_near():
     assert 1e-9 < distance.max() < 2e-3
 
 
-def test_the_plain_teacher_is_neither_changed_nor_held():
-    teacher = make()
-    before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    folded = for_inference(teacher)
-    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
-    assert not list(folded.parameters())
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-
-
 def test_the_input_convention_is_the_teachers():
     bgr = Teacher(make().network, mean=120.0, std=60.0, colour="BGR")
     expected, found = bgr(images()), for_inference(bgr)(images())

@@ -142,10 +142,9 @@ def require_path(key: str, what: str) -> Path:
             f"`bob config set {key} PATH`; `synthdistill-fetch --check` shows all that is missing."
         )
     if not path.exists():
-        hint = "" if path.is_absolute() else f", seen from {Path.cwd()}: better give the whole path"
         raise SynthDistillError(
-            f"expected {what} at {path}, where {key} points, but there is nothing{hint}. Put it "
-            f"there, or tell where it is with `bob config set {key} PATH`."
+            f"expected {what} at {path}, where {key} points, but there is nothing. Put it there, "
+            f"or tell where it is with `bob config set {key} PATH` (the whole path)."
         )
     return path
 

@@ -31,7 +31,6 @@ from .stylegan2 import (
     StyledConvolution,
     Synthesis,
     ToRGB,
-    check_synthesis,
     noise_maps,
 )
 
@@ -258,7 +257,6 @@ class InferenceSynthesis(nn.Module):
     @torch.no_grad()
     def forward(self, ws: Tensor, noise_mode: str = "random", noise: Noise | None = None) -> Tensor:
         """Make images as the plain synthesis does; noise is drawn whole and in the same order."""
-        check_synthesis(ws, self.num_ws, noise_mode)
         ws = ws.to(torch.float32)
         batch = ws.shape[0]
         plan: list[Step] = []

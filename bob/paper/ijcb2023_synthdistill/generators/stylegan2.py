@@ -21,8 +21,6 @@ GAIN = math.sqrt(2.0)
 FIR = (1.0, 3.0, 3.0, 1.0)
 """The low-pass filter of every up-sampling, before normalisation; it is applied in y and in x."""
 
-NOISE_MODES = ("random", "const", "none")
-
 Noise = Callable[[int, int], Tensor]
 """``(batch, resolution)`` to noise ``[batch, 1, resolution, resolution]`` of N(0, 1)."""
 
@@ -277,7 +275,6 @@ class Synthesis(nn.Module):
         -------
             ``[B, 3, resolution, resolution]``, float32, RGB, about [-1, 1], not clamped.
         """
-        check_synthesis(ws, self.num_ws, noise_mode)
         ws = ws.to(torch.float32)
         batch = ws.shape[0]
         x = self.get_parameter("b4.const").expand(batch, -1, -1, -1)
@@ -299,14 +296,6 @@ class Synthesis(nn.Module):
         return image
 
 
-def check_synthesis(ws: Tensor, num_ws: int, noise_mode: str) -> None:
-    """Refuse what no synthesis takes."""
-    if noise_mode not in NOISE_MODES:
-        raise ValueError(f"noise_mode is one of {NOISE_MODES}, not {noise_mode!r}")
-    if ws.ndim != 3 or ws.shape[1] != num_ws:
-        raise ValueError(f"ws are [B, {num_ws}, w_dim], not {list(ws.shape)}")
-
-
 def noise_maps(const: Tensor, batch: int, mode: str, noise: Noise | None) -> Tensor | None:
     """Give a convolution's noise ``[1 or B, 1, R, R]``; ``const`` ``[R, R]`` is its own."""
     size = const.shape[-1]
@@ -314,6 +303,8 @@ def noise_maps(const: Tensor, batch: int, mode: str, noise: Noise | None) -> Ten
         return None
     if mode == "const":
         return const[None, None]
+    if mode != "random":
+        raise ValueError(f"noise_mode is random, const or none, not {mode!r}")
     if noise is not None:
         return noise(batch, size)
     return torch.randn(batch, 1, size, size, device=const.device)

@@ -25,7 +25,6 @@ from .stylegan2 import (
     Linear,
     Mapping,
     Noise,
-    check_synthesis,
     modulated_convolution,
 )
 
@@ -189,11 +188,10 @@ class Synthesis(nn.Module):
     def forward(
         self,
         ws: Tensor,
-        noise_mode: str = "random",
+        noise_mode: str = "random",  # noqa: ARG002
         noise: Noise | None = None,  # noqa: ARG002
     ) -> Tensor:
         """Make images of ws as StyleGAN2 does; there is no noise, whatever the mode."""
-        check_synthesis(ws, self.num_ws, noise_mode)
         ws = ws.to(torch.float32)
         x = self.input(ws[:, 0])
         for name, w in zip(self.names, ws[:, 1:].unbind(dim=1), strict=True):
