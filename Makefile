@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "==> installing into $(VENV) (about 3 minutes and 7 GB: torch brings its CUDA libraries)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt "setuptools<81"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,experiments,doc]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,experiments,deploy,doc]"
 	@touch $@
 
 demo: $(STAMP)

@@ -74,7 +74,10 @@ def test_the_environment_installs_this_checkout_on_the_same_python():
     # whatever else conda installs is a requirement of pyproject, no wider
     assert found
     assert found.items() <= REQUIREMENTS.items()
-    assert pip["pip"] == ["--constraint ../constraints.txt", "--editable ..[test,experiments,doc]"]
+    assert pip["pip"] == [
+        "--constraint ../constraints.txt",
+        "--editable ..[test,experiments,deploy,doc]",
+    ]
 
 
 def test_pip_understands_the_environment(tmp_path):
@@ -83,7 +86,7 @@ def test_pip_understands_the_environment(tmp_path):
     (tmp_path / "constraints.txt").write_text("")
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "x"\nversion = "1"\n[project.optional-dependencies]\n'
-        "test = []\nexperiments = []\ndoc = []\n"
+        "test = []\nexperiments = []\ndeploy = []\ndoc = []\n"
         '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
     )
     (tmp_path / "conda" / "condaenv.txt").write_text("\n".join(ENVIRONMENT[-1]["pip"]))

@@ -25,8 +25,8 @@ def imported_by(program: str) -> set[str]:
     return {name for name in HEAVY if name in modules}
 
 
-def test_all_seven_commands_are_there():
-    names = ["accuracy", "benchmark", "convert", "fetch", "table", "toyfaces", "train"]
+def test_all_commands_are_there():
+    names = ["accuracy", "benchmark", "convert", "export", "fetch", "table", "toyfaces", "train"]
     assert [e.name for e in COMMANDS] == [f"synthdistill-{name}" for name in names]
 
 

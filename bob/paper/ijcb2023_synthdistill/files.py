@@ -22,6 +22,8 @@ CONFIGURATION = "bobrc.toml"
 GENERATOR = "bob.paper.ijcb2023_synthdistill.generator"
 TEACHER = "bob.paper.ijcb2023_synthdistill.teacher"
 STUDENT = "bob.paper.ijcb2023_synthdistill.student"
+ONNX = "bob.paper.ijcb2023_synthdistill.onnx"
+DETECTOR = "bob.paper.ijcb2023_synthdistill.detector"
 """Keys for ``bob config set KEY PATH``; those of the benchmarks stand with the benchmarks."""
 
 

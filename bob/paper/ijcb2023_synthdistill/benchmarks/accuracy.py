@@ -79,20 +79,26 @@ def eer(scores: ArrayLike, genuine: ArrayLike) -> float:
     return float((false_acceptance[nearest] + false_rejection[nearest]) / 2)
 
 
-def tar_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
-    """Compute the true acceptance rate at a false acceptance rate, above 0 and at most 1.
+def threshold_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
+    """Find the lowest threshold that accepts no more than ``far`` (at most 1) of the impostors.
 
-    The impostor scores are sorted, and nothing is interpolated: the threshold is the lowest that
-    accepts no more than ``far`` of them (a score must be above it). None if there are fewer
-    impostors than ``1 / far``, so that not even one may be accepted.
+    A score must be above it. Nothing is interpolated: it is an impostor's score, or minus infinity.
+    None if there are fewer impostors than ``1 / far``, so that not even one may be accepted.
     """
-    scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
-    impostors = numpy.sort(scores[~genuine])[::-1]
+    impostors = numpy.sort(numpy.asarray(scores, dtype=float)[~numpy.asarray(genuine, dtype=bool)])
     # 0.001 * 3000 may be a little less than 3
     allowed = math.floor(far * len(impostors) * (1 + 1e-12))
     if allowed < 1:
         return None
-    threshold = impostors[allowed] if allowed < len(impostors) else -numpy.inf
+    return float(impostors[-1 - allowed]) if allowed < len(impostors) else -math.inf
+
+
+def tar_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
+    """Compute the true acceptance rate at the threshold of :py:func:`threshold_at_far`."""
+    threshold = threshold_at_far(scores, genuine, far)
+    if threshold is None:
+        return None
+    scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
     return float((scores[genuine] > threshold).mean())
 
 

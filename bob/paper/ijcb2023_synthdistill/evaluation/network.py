@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import cloudpickle
 
-from ..files import STUDENT, TEACHER, SynthDistillError, require_path, sha256
+from ..files import ONNX, STUDENT, TEACHER, SynthDistillError, require_path, sha256
 
 if TYPE_CHECKING:
     import torch
 
     from ..recognition.own import Network
 
-KEYS = {"student": STUDENT, "teacher": TEACHER}
+KEYS = {"student": STUDENT, "teacher": TEACHER, "onnx": ONNX}
 COMMANDS = {
     "student": "Train one with `synthdistill-train`, or correct the path.",
     "teacher": "Get it with `synthdistill-fetch`, or correct the path.",
+    "onnx": "Make one with `synthdistill-export`, or correct the path.",
 }
 
 _lock = threading.Lock()
@@ -32,8 +33,8 @@ class NetworkRecipe:
     Parameters
     ----------
     kind
-        ``"student"`` (a ``student.safetensors``), ``"teacher"`` (a teacher's file) or
-        ``"network"`` (a network of one's own with its weights).
+        ``"student"`` (a ``student.safetensors``), ``"teacher"`` (a teacher's file), ``"onnx"``
+        (an ONNX file) or ``"network"`` (a network of one's own with its weights).
     source
         The file, ``None``: the one named by ``bob config set``. Or what makes a ``"network"``:
         ``"package.module:name"``, a class or a function; it takes faces ``[B, 3, 112, 112]``, RGB,
@@ -42,7 +43,7 @@ class NetworkRecipe:
         What makes the network of a student that is no timm model: see ``load_student``.
     """
 
-    kind: Literal["student", "teacher", "network"]
+    kind: Literal["student", "teacher", "onnx", "network"]
     source: "Path | Network | None" = None
     network: "Network | None" = None
 
@@ -127,6 +128,11 @@ def _load(pickled: bytes, device: str, state: tuple[Any, ...]) -> "torch.nn.Modu
         from ..recognition.teacher import load_teacher
 
         network = load_teacher(state[0])
+    elif recipe.kind == "onnx":
+        from ..recognition.onnx_network import OnnxNetwork
+
+        network = OnnxNetwork(state[0])
+        measure_embedding(network, str(recipe))
     else:
         network = make_network(recipe.source)  # type: ignore[arg-type]
         measure_embedding(network, str(recipe))

@@ -180,6 +180,11 @@ def teacher_pipeline(path: Path | str | None = None, **options: Any) -> NetworkP
     return NetworkPipeline(NetworkRecipe("teacher", path), **options)
 
 
+def onnx_pipeline(path: Path | str | None = None, **options: Any) -> NetworkPipeline:
+    """Make the pipeline of an ONNX file; as :py:func:`student_pipeline`, with the key ``.onnx``."""
+    return NetworkPipeline(NetworkRecipe("onnx", path), **options)
+
+
 def network_pipeline(network: Network, **options: Any) -> NetworkPipeline:
     """Make the pipeline of any torch module, with the options of :py:func:`student_pipeline`.
 

@@ -1,0 +1,47 @@
+"""What the score files of a run say of its student: accuracies, and thresholds for decisions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..benchmarks.accuracy import FARS, summary, threshold_at_far
+from ..benchmarks.benchmark import benchmarks
+from ..benchmarks.verification import Verification
+from ..evaluation.results import SCORES, ScoreReader
+from ..files import SynthDistillError
+
+
+def read_benchmarks(run: Path) -> Iterator[dict[str, Any]]:
+    """Read the score files ``RUN/BENCHMARK/scores-dev.csv`` of a run.
+
+    Scores that are of another student, other pairs or other images than there are now are refused.
+
+    Yields
+    ------
+        ``name``, ``title``, ``drawn`` (not of real faces), ``pairs``, ``impostors``, ``accuracy``,
+        ``accuracy_std``, ``mirror`` (whether an embedding is f(face) + f(mirrored face)) and
+        ``thresholds``: cosines that must be exceeded, by the FMR as text; a rate that the number
+        of impostors cannot tell is left out.
+    """
+    for name, benchmark in benchmarks().items():
+        if not (run / name / SCORES).is_file():
+            continue
+        reader = ScoreReader({name: Verification(name)})
+        scores, origin = reader.read(run, name), reader.trace(run, name)
+        if origin.record is None:
+            raise SynthDistillError(
+                f"nothing says what {run / name / SCORES} is of: it was not written by this "
+                "package's pipeline. Evaluate again, or move it away."
+            )
+        values, genuine = scores["score"].to_numpy(), scores["genuine"].to_numpy()
+        thresholds = {f"{far:g}": threshold_at_far(values, genuine, far) for far in FARS}
+        measured = summary(scores)
+        yield {
+            "name": name,
+            "title": benchmark.title,
+            "drawn": benchmark.drawn,
+            "mirror": bool(origin.record["options"]["mirror"]),
+            **{key: measured[key] for key in ("pairs", "impostors", "accuracy", "accuracy_std")},
+            # Bob's scores are cosine - 1
+            "thresholds": {fmr: t + 1 for fmr, t in thresholds.items() if t is not None},
+        }

@@ -1,0 +1,169 @@
+"""A student as an ONNX file: pixels in, embeddings out, the same numbers as torch's."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..faces import FACE_SIZE, from_uint8
+from ..files import SynthDistillError, atomic_write
+from ..recognition.onnx_network import PIXELS, open_session
+
+INPUT, OUTPUT = "faces", "embeddings"
+"""Names of the file's input and output."""
+
+OPSET = 18
+"""Version of ONNX's operators: onnxruntime reads it since 1.14, of 2023."""
+
+BATCHES = (1, 7)
+"""Numbers of faces that the file is tried with: its batch size is free."""
+
+TOLERANCE = 1e-4
+"""Largest deviation from torch's embeddings, relative to their lengths."""
+
+
+class Deployed(nn.Module):
+    """A student behind its normalisation: faces are pixels, RGB, in [0, 255], float32."""
+
+    def __init__(self, student: nn.Module, normalise: bool) -> None:
+        super().__init__()
+        self.student, self.normalise = student.eval(), normalise
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """Embed faces: ``[B, D]``, of length 1 if they are to be normalised."""
+        embeddings = self.student(from_uint8(faces))
+        return F.normalize(embeddings) if self.normalise else embeddings
+
+
+def import_onnx() -> None:
+    """Say how to install what makes ONNX files, if it is not there."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise SynthDistillError(
+            f"the export needs onnx, onnxscript and onnxruntime ({error}). Install them with "
+            "`pip install 'bob.paper.ijcb2023_synthdistill[deploy]'`."
+        ) from error
+
+
+def export_onnx(
+    student: nn.Module, path: Path, normalise: bool = False, metadata: Mapping[str, str] = {}
+) -> float:
+    """Write a student as an ONNX file, and hold it against torch.
+
+    Parameters
+    ----------
+    student
+        On the CPU; it is put into evaluation mode.
+    path
+        What is there is replaced, once the new file is whole and right.
+    normalise
+        Whether embeddings get the length 1.
+    metadata
+        What the file says of itself, besides its input and output.
+
+    Returns
+    -------
+        The largest deviation from torch's embeddings, relative to their lengths.
+    """
+    import_onnx()
+    network = Deployed(student, normalise)
+    with atomic_write(path) as temporary:
+        program = _translate(network)
+        described = {
+            "input": PIXELS,
+            "input_shape": f"[batch, 3, {FACE_SIZE}, {FACE_SIZE}], float32, an aligned face each",
+            "output": "embeddings of length 1" if normalise else "embeddings, not normalised",
+            **metadata,
+        }
+        save_model(program.model_proto, temporary, described)
+        deviation = measure_deviation(network, temporary)
+        if not deviation <= TOLERANCE:
+            raise SynthDistillError(
+                f"the ONNX file of this student deviates from torch by {deviation:.1e}, more than "
+                f"{TOLERANCE:g}: it is not written. Does the network compute something that "
+                "depends on the batch, or draw random numbers?"
+            )
+    return deviation
+
+
+def save_model(model: "onnx.ModelProto", path: Path, metadata: Mapping[str, str]) -> None:  # type: ignore[name-defined]  # noqa: F821
+    """Write a model with these metadata, without the exporter's notes (the user's paths)."""
+    import onnx
+
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, model.graph):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for part in (*model.graph.output, *model.graph.initializer):
+        del part.metadata_props[:]
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, path)
+
+
+def _translate(network: nn.Module) -> "torch.onnx.ONNXProgram":
+    """Let torch translate a network; what it prints meanwhile is not for users."""
+    quiet = contextlib.ExitStack()
+    quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+    quiet.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    quiet.callback(logging.disable, level)
+    with quiet:
+        try:
+            program = torch.onnx.export(
+                network,
+                # torch takes a batch of one for a constant
+                (torch.zeros(2, 3, FACE_SIZE, FACE_SIZE),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes={"faces": {0: "batch"}},
+                verbose=False,
+            )
+        except Exception as error:  # a stranger's network can fail in any way
+            raise SynthDistillError(
+                f"torch cannot write this student as ONNX: {_cause(error)}. Is there an operator "
+                "that ONNX lacks, a branch that depends on the values, a batch of a fixed size? "
+                "Write that part of the network otherwise."
+            ) from error
+    assert program is not None  # noqa: S101 - only of torch's older exporter
+    return program
+
+
+def _cause(error: BaseException) -> str:
+    """Tell what a chain of exceptions began with."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+@torch.inference_mode()
+def measure_deviation(network: nn.Module, path: Path) -> float:
+    """Compare an ONNX file with the torch network that it is of, on random pixels."""
+    session = open_session(path)
+    generator = torch.Generator().manual_seed(0)
+    deviations = []
+    for batch in BATCHES:
+        faces = 255 * torch.rand(batch, 3, FACE_SIZE, FACE_SIZE, generator=generator)
+        expected = network(faces)
+        try:
+            found = torch.from_numpy(session.run([OUTPUT], {INPUT: faces.numpy()})[0])
+        except Exception as error:  # onnxruntime's have no class in common
+            raise SynthDistillError(
+                f"the ONNX file of this student does not take {batch} faces: {str(error)[:200]!a}. "
+                "Does the network write its batch size down?"
+            ) from error
+        deviations.append(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
+    return float(torch.stack(deviations).max())

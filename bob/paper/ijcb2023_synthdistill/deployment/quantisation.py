@@ -1,0 +1,171 @@
+"""Eight-bit weights and activations for an exported student, calibrated on generated faces.
+
+Ranges of activations are those that generated faces have: no photograph is needed here either. What
+eight bits cost is measured operation by operation; those that cost most are computed in float32.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from .. import faces as conventions
+from ..files import atomic_write
+from ..generators import load_generator
+from ..recognition.onnx_network import open_session
+from .onnx_export import INPUT, import_onnx, save_model
+
+PROBES = 64
+"""Generated faces, none of those of the calibration, on which the damage is measured."""
+
+WANTED = 0.998
+"""Mean cosine between embeddings in 8 bits and in float32, at which no more operations are kept in
+float32: see doc/deployment.md for what it is worth in accuracy."""
+
+STEP = 4
+"""Operations that are put back to float32 at a time."""
+
+SEED = 2023
+
+OPERATIONS = ["Conv", "Gemm", "MatMul", "Add", "Mul", "Relu", "Clip", "Sigmoid"]
+"""Operations that are computed in 8 bits."""
+
+
+class Quantised(NamedTuple):
+    """What 8 bits cost: cosines to the float embeddings, and the operations kept in float32."""
+
+    mean_cosine: float
+    least_cosine: float
+    kept: list[str]
+    operations: int
+
+
+@torch.inference_mode()
+def generate_faces(generator: Path, count: int) -> np.ndarray:
+    """Generate aligned faces as pixels: ``[count, 3, 112, 112]``, RGB, [0, 255], float32."""
+    network, numbers = load_generator(generator), torch.Generator().manual_seed(SEED)
+    batches = []
+    for start in range(0, count, 16):
+        z = torch.randn(min(16, count - start), network.z_dim, generator=numbers)
+        images = network.synthesis(network.mapping(z), noise_mode="const")
+        batches.append(conventions.to_uint8(conventions.crop(images)))
+    return torch.cat(batches).float().numpy()
+
+
+def quantise(
+    model: Path, path: Path, faces: np.ndarray, metadata: Mapping[str, str] = {}
+) -> Quantised:
+    """Write an exported student with 8-bit weights (per channel) and activations.
+
+    Parameters
+    ----------
+    model
+        The file in float32.
+    path
+        Where the new one goes, in the QDQ form that onnxruntime's providers share.
+    faces
+        As :py:func:`generate_faces` gives them: the last :py:data:`PROBES` measure, the others
+        calibrate.
+    metadata
+        What the file says of itself, besides what ``model`` says.
+    """
+    import_onnx()
+    import onnx
+
+    calibration, probes = faces[:-PROBES], faces[-PROBES:]
+    expected = _embed(model, probes)
+    with tempfile.TemporaryDirectory() as folder, atomic_write(path) as temporary:
+        quantiser = _Quantiser(model, Path(folder), calibration)
+
+        def cosines(**chosen: Sequence[str]) -> np.ndarray:
+            quantiser.write(temporary, **chosen)
+            return _cosines(_embed(temporary, probes), expected)
+
+        damage = {name: 1 - cosines(nodes_to_quantize=[name]).mean() for name in quantiser.names}
+        worst = sorted(damage, key=lambda name: -damage[name])
+        kept = 0
+        while (found := cosines(nodes_to_exclude=worst[:kept])).mean() < WANTED:
+            if kept == len(worst):
+                break
+            kept = min(kept + STEP, len(worst))
+        written = onnx.load(temporary)
+        own = {entry.key: entry.value for entry in onnx.load(model).metadata_props}
+        save_model(written, temporary, {**own, **metadata})
+    return Quantised(float(found.mean()), float(found.min()), worst[:kept], len(worst))
+
+
+class _Quantiser:
+    """Quantises a model again and again, calibrated once."""
+
+    def __init__(self, model: Path, folder: Path, faces: np.ndarray) -> None:
+        import onnx
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        self.folder, self.faces = folder, faces
+        self.model = folder / "model.onnx"
+        with _quiet():
+            # its optimisation would take hard swishes apart, whose parts 8 bits harm
+            quant_pre_process(model, self.model, skip_optimization=True, skip_symbolic_shape=True)
+        nodes = onnx.load(self.model).graph.node
+        self.names = [node.name for node in nodes if node.op_type in OPERATIONS]
+
+    def write(self, path: Path, **chosen: Any) -> None:
+        """Write the model with the chosen nodes in 8 bits."""
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+        with _quiet():
+            quantize_static(
+                self.model,
+                path,
+                _Reader(self.faces),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=OPERATIONS,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibration_cache_path=self.folder / "ranges.json",
+                **chosen,
+            )
+
+
+class _Reader:
+    """Gives onnxruntime's calibration a batch of faces at a time."""
+
+    def __init__(self, faces: np.ndarray) -> None:
+        self.batches: Iterator[np.ndarray] = iter(np.array_split(faces, max(1, len(faces) // 4)))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {INPUT: batch}
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return iter(self.get_next, None)
+
+
+def _embed(path: Path, faces: np.ndarray) -> np.ndarray:
+    session = open_session(path)
+    return np.concatenate([session.run(None, {INPUT: face[None]})[0] for face in faces])
+
+
+def _cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Compare embeddings ``[N, D]`` one by one: ``[N]``."""
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return (found * expected).sum(axis=1) / lengths
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what onnxruntime's tools print and warn of."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)
