@@ -6,12 +6,12 @@ timm, safetensors, click and lightning-fabric. ``--device cpu --batches 2 --imag
 """
 
 import dataclasses
-import multiprocessing
+import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bob.paper.ijcb2023_synthdistill import faces, machine  # noqa: E402
-from bob.paper.ijcb2023_synthdistill.distillation.benchmark import PHASES, Timer  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.distillation.benchmark import (  # noqa: E402
+    PHASES,
+    Timer,
+    median_phases,
+)
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options  # noqa: E402
 from bob.paper.ijcb2023_synthdistill.distillation.roofline import synchronise  # noqa: E402
 from bob.paper.ijcb2023_synthdistill.files import atomic_write, write_record  # noqa: E402
@@ -41,8 +45,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 PROFILED = ("plain", "float32", "float16", "bfloat16")
 KERNELS = 12
-SHORTEST = 20.0
-"""Seconds that must be left for another job to be begun."""
 
 
 def measure(settings: dict[str, Any], iterations: int, profiled: bool) -> dict[str, Any]:
@@ -56,13 +58,12 @@ def measure(settings: dict[str, Any], iterations: int, profiled: bool) -> dict[s
     synchronise(timer.device)
     seconds = (time.perf_counter() - started) / iterations
     timer.marks.read()
-    phases = {p: statistics.median(r["phases"].get(p, 0.0) for r in alone) for p in PHASES}
     found = {
         "ms": 1e3 * seconds,
         "ms_alone": statistics.median(result["ms"] for result in alone),
         "images_per_second": 2 * settings["batch_size"] / seconds,
         "peak_memory_mib": alone[-1]["peak_memory_mib"],
-        "phases_ms": phases,
+        "phases_ms": median_phases(alone),
     }
     return found | (profile(timer) | timer.roofline() if profiled else {})
 
@@ -70,15 +71,15 @@ def measure(settings: dict[str, Any], iterations: int, profiled: bool) -> dict[s
 def profile(timer: Timer, iterations: int = 3) -> dict[str, Any]:
     """Profile some iterations: kernels, launches of one, and how much of the time nothing ran."""
     cuda = timer.device.type == "cuda"
-    kind, cost = DeviceType.CPU, "self_cpu_time_total"
-    if cuda:
-        kind, cost = DeviceType.CUDA, "self_device_time_total"
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
-    with torch.profiler.profile(activities=activities) as profiler:
+    kind = DeviceType.CUDA if cuda else DeviceType.CPU
+    with torch.profiler.profile(
+        activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
+    ) as profiler:
         for _ in range(iterations):
             timer.iterate()
         synchronise(timer.device)
     timer.marks.read()
+    cost = "self_device_time_total" if cuda else "self_cpu_time_total"
     kernels = [
         (event.key, event.count / iterations, getattr(event, cost) / 1e3 / iterations)
         for event in profiler.key_averages()
@@ -124,65 +125,26 @@ def evaluate(settings: dict[str, Any], images: int) -> dict[str, Any]:
     timer = Timer(settings)
     student = timer.method.student.module.eval()
     batch = torch.randint(0, 256, (128, 3, faces.FACE_SIZE, faces.FACE_SIZE), dtype=torch.uint8)
-
-    @torch.inference_mode()
-    def embed() -> None:
-        x = faces.for_student(faces.from_uint8(batch.to(timer.device)))
-        (student(x) + student(x.flip(-1))).cpu()
-
-    embed()
-    started, batches = time.perf_counter(), -(-images // len(batch))
-    for _ in range(batches):
-        embed()
+    batches = -(-images // len(batch))
+    with torch.inference_mode():
+        for index in range(1 + batches):
+            if index == 1:  # the first warms up
+                started = time.perf_counter()
+            x = faces.for_student(faces.from_uint8(batch.to(timer.device)))
+            (student(x) + student(x.flip(-1))).cpu()
     seconds = time.perf_counter() - started
     return {"images": batches * len(batch), "images_per_second": batches * len(batch) / seconds}
 
 
-def run_tests(device: str, seconds: float) -> dict[str, Any]:
+def run_tests() -> dict[str, Any]:
     """Run the tests that need a GPU, but the slow ones; give pytest's last line."""
     folders = [f"tests/{name}" for name in ("generators", "recognition", "distillation")]
-    marker = "gpu and not slow" if device == "cuda" else "not slow"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", marker, *folders]
-    done = subprocess.run(  # noqa: S603
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds
-    )
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu and not slow", *folders]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
     return {"summary": (done.stdout or done.stderr).strip().splitlines()[-1]}
 
 
-def call(pipe: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """Call a function in a job's process; its mistakes do not end the other jobs."""
-    try:
-        pipe.send(function(*arguments))
-    except Exception as error:
-        pipe.send({"not_measured": f"{type(error).__name__}: {error}".splitlines()[0]})
-
-
-class Jobs:
-    """Does one thing after the other, each in a process of its own, until the time is over."""
-
-    def __init__(self, minutes: float) -> None:
-        self.end = time.monotonic() + 60 * minutes
-
-    def do(self, name: str, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Give what a function gives, or ``not_measured``: why there is nothing."""
-        left = self.end - time.monotonic()
-        click.echo(f"{name} ({left:.0f} s left)", err=True)
-        if left < SHORTEST:
-            return {"not_measured": "no time was left"}
-        context = multiprocessing.get_context("spawn")
-        pipe, other = context.Pipe()
-        process = context.Process(target=call, args=(other, function, arguments))
-        process.start()
-        other.close()
-        try:
-            answer = pipe.recv() if pipe.poll(left) else {"not_measured": "it took too long"}
-        except EOFError:
-            process.join()
-            answer = {"not_measured": f"it ended with {process.exitcode}"}
-        process.kill()
-        process.join()
-        click.echo(f"  {answer['not_measured']}" if "not_measured" in answer else "", err=True)
-        return answer
+JOBS = {f.__name__: f for f in (measure, time_nvidia, evaluate, run_tests)}
 
 
 def make_page(found: dict[str, Any]) -> str:
@@ -194,9 +156,8 @@ def make_page(found: dict[str, Any]) -> str:
         share = 1e5 * flops / best["ms"] / best["ceilings"]["bfloat16"]
     if "ms" in best and "ms" in plain:
         synthesis = plain["phases_ms"]["synthesis"]
-        others = plain["ms_alone"] - synthesis
         own = 2 * found["nvidia"].get("synthesis_ms", synthesis / 2)
-        published = (others + own) / best["ms"]
+        published = (plain["ms_alone"] - synthesis + own) / best["ms"]
     goals = [
         ("times the published step (NVIDIA's synthesis, else plain)", "5", published),
         ("images/s, fresh and re-sampled", "5,000", best.get("images_per_second")),
@@ -211,13 +172,8 @@ def make_page(found: dict[str, Any]) -> str:
         for size in found["batches"]
     ]
     profiled = {name: grid[name][batch] for name in PROFILED if "work" in grid[name][batch]}
-    phases = [
-        [
-            phase,
-            *(c[key][phase] for c in profiled.values() for key in ("phases_ms", "floor_phases_ms")),
-        ]
-        for phase in PHASES
-    ]
+    kinds = ("phases_ms", "floor_phases_ms")
+    phases = [[p, *(c[kind][p] for c in profiled.values() for kind in kinds)] for p in PHASES]
     heads = [head for name in profiled for head in (name, "roofline")]
     text = (
         f"### {found['device']}\n\ntorch {found['torch']}, {found['machine']['platform']}, "
@@ -234,20 +190,19 @@ def make_page(found: dict[str, Any]) -> str:
 
 def table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     """Lay rows out as a table of Markdown."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        return "" if value is None else str(value)[:90].replace("|", "/")
+
     lines = ["", *(f"| {' | '.join(map(cell, row))} |" for row in (head, *rows)), ""]
     lines.insert(2, "|---" * len(head) + "|")
     return "\n".join(lines)
 
 
-def cell(value: Any) -> str:
-    """Write a number or a name."""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return "" if value is None else str(value)[:90].replace("|", "/")
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default="measured")
 @click.option("--device", default="cuda", show_default=True)
 @click.option("--batches", default="128,32,64,256,512", help="The first is profiled.")
 @click.option("--iterations", default=10, show_default=True, help="Timed, of each.")
@@ -258,6 +213,7 @@ def cell(value: Any) -> str:
 @click.option("--nvidia", help="A checkout of NVIDIA's stylegan3 repository, to be timed as well.")
 @click.option("--images", default=20_000, show_default=True, help="Of the evaluation.")
 @click.option("--tests/--no-tests", default=True, show_default=True)
+@click.option("--job", hidden=True)
 def main(
     output: Path,
     batches: str,
@@ -266,15 +222,35 @@ def main(
     nvidia: str | None,
     images: int,
     tests: bool,
+    job: str | None,
     **base: Any,
 ) -> None:
     """Measure the training on one device, and write measured.json and measured.md."""
-    jobs = Jobs(minutes)
+    if job is not None:
+        function, arguments = json.loads(job)
+        click.echo(json.dumps(JOBS[function](*arguments)))
+        return
+    end = time.monotonic() + 60 * minutes
+
+    def do(function: Any, *arguments: Any) -> dict[str, Any]:
+        """Do a job in a process of its own; ``not_measured`` says why there is nothing."""
+        left = end - time.monotonic()
+        words = json.dumps([function.__name__, arguments])
+        click.echo(f"{left:4.0f} s left: {words}", err=True)
+        command = [sys.executable, __file__, "--job", words]
+        try:
+            done = subprocess.run(  # noqa: S603
+                command, capture_output=True, text=True, check=True, timeout=max(left, 0.1)
+            )
+            return json.loads(done.stdout.splitlines()[-1])
+        except subprocess.TimeoutExpired:
+            return {"not_measured": "no time was left"}
+        except subprocess.CalledProcessError as error:
+            return {"not_measured": (error.stderr.strip() or str(error)).splitlines()[-1]}
+
     sizes, device = [int(batch) for batch in batches.split(",")], base["device"]
     options = {field.name for field in dataclasses.fields(Options)}
-    variants = {name: changes for name, changes in VARIANTS.items() if changes.keys() <= options}
-    grid: dict[str, dict[str, Any]] = {name: {} for name in variants}
-    base["plain"] = False
+    grid: dict[str, Any] = {n: {} for n, changes in VARIANTS.items() if changes.keys() <= options}
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device == "cuda" else machine.processor(),
         "torch": torch.__version__,
@@ -282,17 +258,16 @@ def main(
         "revision": machine.source_revision(),
         "student": base["student"],
         "batches": sizes,
-        "evaluation": jobs.do("evaluation", evaluate, {**base, "batch_size": 2}, images),
-        "nvidia": jobs.do("NVIDIA's", time_nvidia, nvidia, sizes[0], device) if nvidia else {},
-        "tests": jobs.do("tests", run_tests, device, 90) if tests else {},
+        "evaluation": do(evaluate, {**base, "plain": False, "batch_size": 2}, images),
+        "nvidia": do(time_nvidia, nvidia, sizes[0], device) if nvidia else {},
+        "tests": do(run_tests) if tests else {},
         "grid": grid,
     }
     for batch in sizes:
-        for name, changes in variants.items():
-            settings = {**base, **changes, "batch_size": batch}
+        for name, column in grid.items():
+            settings = {**base, "plain": False, **VARIANTS[name], "batch_size": batch}
             profiled = batch == sizes[0] and name in PROFILED
-            column = jobs.do(f"{name}, batch {batch}", measure, settings, iterations, profiled)
-            grid[name][str(batch)] = column
+            column[str(batch)] = do(measure, settings, iterations, profiled)
     write_record(output / "measured.json", found)
     with atomic_write(output / "measured.md") as temporary:
         temporary.write_text(make_page(found), encoding="utf-8")

@@ -83,13 +83,11 @@ class Run:
 
     def describe(self, device: str = "") -> dict[str, Any]:
         """Give what ``options.json`` says of such a run on a device: files by their content."""
-        from bob.paper.ijcb2023_synthdistill.distillation.networks import find_files
+        from bob.paper.ijcb2023_synthdistill.distillation.options import find_files
         from bob.paper.ijcb2023_synthdistill.distillation.run_folder import describe_run
 
-        options = self.options
-        if options.method == "distillation":
-            options = find_files(options)
-        return describe_run(options, device, [word for word in self.words if word.endswith(".py")])
+        configs = [word for word in self.words if word.endswith(".py")]
+        return describe_run(find_files(self.options), device, configs)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:

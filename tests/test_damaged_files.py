@@ -70,7 +70,7 @@ def student(path):
 
 
 def checkpoint(path):
-    save_checkpoint(path.parent, {"iteration": 1, "rows": [], "student": {"w": torch.ones(9)}})
+    save_checkpoint(path.parent, {"epoch": 1, "rows": [], "student": {"w": torch.ones(9)}})
     return lambda damaged: load_checkpoint(damaged.parent)
 
 

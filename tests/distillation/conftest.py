@@ -11,11 +11,11 @@ import pytest
 
 @pytest.fixture
 def in_processes(tmp_path):
-    """Do what a plan says with the script beside this file; give what it prints."""
+    """Do what plans say with the script beside this file; give what it prints."""
 
-    def run(plan):
-        path = tmp_path / "plan.json"
-        path.write_text(json.dumps(plan))
+    def run(*plans):
+        path = tmp_path / "plans.json"
+        path.write_text(json.dumps(plans))
         result = subprocess.run(
             [sys.executable, str(Path(__file__).parent / "processes.py"), str(path)],
             capture_output=True,

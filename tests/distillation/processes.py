@@ -1,6 +1,6 @@
 """Run trainings in processes of their own, quickly: import once, fork for each.
 
-A script, not a module: ``python processes.py PLAN.json`` with a plan as the tests write it. The
+A script, not a module: ``python processes.py PLANS.json``, as the tests write them. The
 process that forks computes nothing itself, and one OpenMP thread makes forking safe.
 """
 
@@ -15,17 +15,18 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.utils.tensorboard  # once, not in each process
 from tiny_student import Tiny
 
+from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import load_checkpoint, save_checkpoint
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
+from bob.paper.ijcb2023_synthdistill.distillation.networks import assemble, create_fabric
 from bob.paper.ijcb2023_synthdistill.distillation.options import Options
+from bob.paper.ijcb2023_synthdistill.distillation.processes import launched
+from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-
-OPTIMIZERS = {
-    "sgd": partial(torch.optim.SGD, lr=5e-3),
-    "adam": partial(torch.optim.Adam, lr=1e-3),
-}
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student
 
 
 class Ones:
@@ -44,27 +45,17 @@ class Ones:
         return (0 * student).sum() + self.value
 
 
+OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, lr=5e-3),
+    "adam": partial(torch.optim.Adam, lr=1e-3),
+}
 STUDENTS = {"Tiny": Tiny, "Tiny without batch norm": partial(Tiny, batch_norm=False)}
-
-
-def make_student(name):
-    """Make one of ours, or a small network of the TinyFaRs' family."""
-    if name in STUDENTS:
-        return STUDENTS[name]()
-    from bob.paper.ijcb2023_synthdistill.recognition.student import create_student
-
-    return create_student(name, "random")
 
 
 def make(options):
     """Make options from what JSON can say."""
-    if options["student"] in STUDENTS:
-        options = {**options, "student": STUDENTS[options["student"]]}
-    if options.get("loss") == "ones":
-        options = {**options, "loss": Ones()}
-    if "optimizer" in options:
-        options = {**options, "optimizer": OPTIMIZERS[options["optimizer"]]}
-    return Options(**options)
+    values = {"student": STUDENTS, "loss": {"ones": Ones()}, "optimizer": OPTIMIZERS}
+    return Options(**{k: values.get(k, {}).get(v, v) for k, v in options.items()})
 
 
 def child(work, environment=()):
@@ -84,40 +75,29 @@ def child(work, environment=()):
         os._exit(code)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def in_ranks(work, ranks):
     """Do the work in some processes, as torchrun would start them; give the statuses."""
-    port = free_port()
-    pids = []
-    for rank in range(ranks):
-        environment = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "WORLD_SIZE": str(ranks),
-            "LOCAL_WORLD_SIZE": str(ranks),
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "GROUP_RANK": "0",
-            "TORCHELASTIC_RUN_ID": "test",
-        }
-        pids.append(child(work, environment))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    common = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "GROUP_RANK": "0",
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    pids = [child(work, common | {"RANK": str(k), "LOCAL_RANK": str(k)}) for k in range(ranks)]
     return [os.waitpid(pid, 0)[1] for pid in pids]
 
 
-def compare(plan):
-    """Train once for each number of processes; ask to stop in iteration ``stop``, if any."""
-    for ranks in plan["ranks"]:
-        folder, stop = Path(plan["folder"]) / plan.get("name", str(ranks)), Stop()
-        options = make({**plan["options"], "devices": ranks})
-        if isinstance(options.loss, Ones):
-            options.loss.at(2 * plan.get("stop", 0), lambda stop=stop: setattr(stop, "code", 99))
-        statuses = in_ranks(partial(train, options, folder, stop), ranks)
-        assert not any(statuses), statuses
+def train_together(plan):
+    """Train in a number of processes; ask to stop in iteration ``stop``, if any."""
+    stop, options = Stop(), make({**plan["options"], "devices": plan["ranks"]})
+    if isinstance(options.loss, Ones):
+        options.loss.at(2 * plan.get("stop", 0), partial(setattr, stop, "code", 99))
+    assert not any(in_ranks(partial(train, options, Path(plan["folder"]), stop), plan["ranks"]))
 
 
 def spoil(plan):
@@ -135,38 +115,39 @@ def spoil(plan):
     in_ranks(work, 2)
 
 
+class Faces(torch.nn.Module):
+    """A generator in float64: one linear layer."""
+
+    z_dim = w_dim = 8
+    num_ws, resolution = 1, 64
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 3 * 64 * 64).double()
+
+    def mapping(self, z, truncation_psi):
+        return z.double()[:, None] * truncation_psi
+
+    def synthesis(self, ws, noise_mode, noise):
+        return self.layer(ws[:, 0]).view(-1, 3, 64, 64).tanh()
+
+
 def exact(plan):
     """Do updates in float64 in some processes; keep the students."""
-    from bob.paper.ijcb2023_synthdistill.distillation.networks import assemble, create_fabric
-    from bob.paper.ijcb2023_synthdistill.distillation.processes import launched
-    from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
-
-    class Faces(torch.nn.Module):
-        """A generator in float64: one linear layer."""
-
-        z_dim = w_dim = 8
-        num_ws, resolution = 1, 64
-
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(8, 3 * 64 * 64).double()
-
-        def mapping(self, z, truncation_psi):
-            return z.double()[:, None] * truncation_psi
-
-        def synthesis(self, ws, noise_mode, noise):
-            return self.layer(ws[:, 0]).view(-1, 3, 64, 64).tanh()
 
     def work(ranks):
         options = make({**plan["options"], "devices": ranks})
         torch.manual_seed(0)
-        student = make_student(plan["student"]).double()
+        # one of ours, or of the TinyFaRs' family
+        name = plan["student"]
+        student = STUDENTS[name]() if name in STUDENTS else create_student(name, "random")
         teacher = torch.nn.Sequential(
             torch.nn.AvgPool2d(28), torch.nn.Flatten(), torch.nn.Linear(48, 512)
-        ).double()
+        )
         fabric = create_fabric(options)
         with launched(fabric):
-            method = assemble(options, fabric, Faces().requires_grad_(False), teacher, student)
+            frozen = Faces().requires_grad_(False), teacher.double()
+            method = assemble(options, fabric, *frozen, student.double())
             method.student.train()
             share = options.batch_size // ranks
             rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
@@ -182,71 +163,55 @@ def exact(plan):
         assert not any(in_ranks(partial(work, ranks), ranks))
 
 
+def killed(work, plan):
+    """Start some work, kill it with SIGKILL at a random moment; give its status."""
+    pid = child(work)
+    time.sleep(plan["chance"].uniform(0, plan["seconds"]))
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if not done:
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    return status
+
+
 def kill(plan):
-    """Kill a training with SIGKILL at random moments, then let it end."""
-    options, folder = plan["options"], Path(plan["folder"])
-    work = partial(train, make(options), folder, Stop())
-    chance = random.Random(plan["seed"])
+    """Train undisturbed, then again, killed at random moments but in the end; kill saving, too."""
+    folder, options = Path(plan["folder"]), make(plan["options"])
+    assert os.waitpid(child(partial(train, options, folder / "whole", Stop())), 0)[1] == 0
+    work = partial(train, options, folder / "killed", Stop())
     kills = 0
     for _ in range(plan["kills"]):
-        pid = child(work)
-        time.sleep(chance.uniform(0, plan["seconds"]))
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if not done:
-            os.kill(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
-        if os.WIFSIGNALED(status):
-            kills += 1
-        elif status == 0:
-            break
-        else:
-            sys.exit("a training that went on after a kill failed")
-    _, status = os.waitpid(child(work), 0)
-    sys.stdout.write(json.dumps({"kills": kills}) + "\n")
-    sys.exit(status != 0)
+        status = killed(work, plan)
+        assert os.WIFSIGNALED(status) or status == 0, "a training that went on failed"
+        kills += os.WIFSIGNALED(status)
+    assert os.waitpid(child(work), 0)[1] == 0
+    told = {"kills": kills} | kill_savers({**plan, "seconds": 0.05}, folder / "saves")
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
-def kill_savers(plan):
+def kill_savers(plan, folder):
     """Kill a process that does nothing but save, and look after each kill what is left."""
-    from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import (
-        load_checkpoint,
-        save_checkpoint,
-    )
-
-    folder = Path(plan["folder"])
-    chance = random.Random(plan["seed"])
 
     def save_forever(number):
         while True:
             number += 1
-            save_checkpoint(
-                folder, {"iteration": number, "w": torch.full((plan["size"],), float(number))}
-            )
+            save_checkpoint(folder, {"epoch": number, "w": torch.full((10**5,), float(number))})
 
     number, during = 0, 0
-    for _ in range(plan["kills"]):
-        pid = child(partial(save_forever, number))
-        time.sleep(chance.uniform(0, plan["seconds"]))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        during += bool(list(folder.glob(".last.ckpt.*")))
-        for path in folder.glob(".last.ckpt.*"):
+    for _ in range(30):
+        killed(partial(save_forever, number), plan)
+        half = list(folder.glob(".last.ckpt.*"))
+        during += bool(half)
+        for path in half:
             path.unlink()
-        state = load_checkpoint(folder)
-        found = 0 if state is None else state["iteration"]
-        assert found >= number, (found, number)
-        assert state is None or torch.equal(state["w"], torch.full((plan["size"],), float(found)))
-        number = found
-    sys.stdout.write(json.dumps({"saves": number, "killed during one": during}) + "\n")
+        state = load_checkpoint(folder) or {"epoch": 0, "w": torch.zeros(1)}
+        assert state["epoch"] >= number, (state["epoch"], number)
+        number = state["epoch"]
+        assert (state["w"] == number).all()
+    return {"saves": number, "killed during one": during}
 
 
 if __name__ == "__main__":
-    plan = json.loads(Path(sys.argv[1]).read_text())
-    tasks = {
-        "compare": compare,
-        "exact": exact,
-        "spoil": spoil,
-        "kill": kill,
-        "kill savers": kill_savers,
-    }
-    tasks[plan["do"]](plan)
+    for plan in json.loads(Path(sys.argv[1]).read_text()):
+        plan["chance"] = random.Random(plan.get("seed"))
+        {"train": train_together, "exact": exact, "spoil": spoil, "kill": kill}[plan["do"]](plan)

@@ -5,8 +5,12 @@ from functools import partial
 import pytest
 import torch
 
-from bob.paper.ijcb2023_synthdistill.distillation.options import Options, load_configs, resolve
+from bob.paper.ijcb2023_synthdistill.distillation.options import Options, load_configs
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
+
+
+def resolve(configs, **overrides):
+    return Options(**{**load_configs(configs), **overrides})
 
 
 def write(path, text):

@@ -21,35 +21,19 @@ def mapping(z):
     return torch.cat([2 * z, z[:, :2]], dim=1)
 
 
-def resample(name, coefficient=0.5):
-    return create_sampling(name, coefficient).resample(FRESH, mapping, NOISE.__getitem__)
-
-
-def test_dynamic_moves_well_matched_images_far():
-    expected = W + torch.tensor([[0.0], [0.25], [0.5]]) * NOISE[6]
-    assert torch.equal(resample("dynamic"), expected)
-
-
-def test_dynamic_with_coefficient_0_is_the_same_w():
-    assert torch.equal(resample("dynamic", 0.0), W)
-
-
-def test_hard_moves_badly_matched_images_far():
-    expected = W + torch.tensor([[0.5], [0.25], [0.0]]) * NOISE[6]
-    assert torch.equal(resample("hard"), expected)
-
-
-def test_z_space_moves_before_the_mapping():
-    expected = mapping(Z + torch.tensor([[0.0], [0.25], [0.5]]) * NOISE[4])
-    assert torch.equal(resample("z-space"), expected)
-
-
-def test_static_is_a_second_fresh_batch():
-    assert torch.equal(resample("static"), mapping(NOISE[4]))
-
-
-def test_none_is_the_same_w():
-    assert torch.equal(resample("none"), W)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dynamic", W + torch.tensor([[0.0], [0.25], [0.5]]) * NOISE[6]),
+        ("hard", W + torch.tensor([[0.5], [0.25], [0.0]]) * NOISE[6]),
+        ("z-space", mapping(Z + torch.tensor([[0.0], [0.25], [0.5]]) * NOISE[4])),
+        ("static", mapping(NOISE[4])),
+        ("none", W),
+    ],
+)
+def test_formula(name, expected):
+    found = create_sampling(name, 0.5).resample(FRESH, mapping, NOISE.__getitem__)
+    assert torch.equal(found, expected)
 
 
 def test_an_object_of_the_user_s_is_taken_as_it_is():

@@ -52,19 +52,14 @@ def test_phases_make_up_the_iteration(report):
     assert report["images_per_second"] == pytest.approx(4e3 / report["ms"])
     assert report["ratio"] == pytest.approx(report["plain"]["ms"] / report["ms"])
     assert report["over_floor"] == pytest.approx(report["ms"] / report["floor_ms"])
-
-
-def test_both_variants_do_the_same_iterations(report):
     assert report["losses"] == pytest.approx(report["plain"]["losses"], rel=1e-3)
 
 
 def test_the_table_shows_every_phase_and_the_ratio(report):
     table = benchmark.format_table(report)
-    lines = table.splitlines()
     for phase in (*PHASES, "iteration"):
-        assert sum(line.startswith(phase + " ") for line in lines) == 1
+        assert sum(line.startswith(phase + " ") for line in table.splitlines()) == 1
     assert f"{report['ratio']:.2f} times as fast as the plain path" in table
-    assert "roofline" in table
 
 
 @pytest.mark.parametrize(
@@ -88,7 +83,7 @@ def test_a_variant_that_cannot_be_built_says_why(tmp_path, small_teacher):
     broken.write_bytes(b"\x80\x04 nothing")
     result = run("--generator", broken, "--teacher", small_teacher, "--device", "cpu")
     assert result.exit_code == 1
-    assert "the fast variant" in result.output
+    assert "the fast variant: " in result.output
     assert "broken.pkl" in result.output
 
 

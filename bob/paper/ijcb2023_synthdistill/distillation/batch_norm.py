@@ -57,17 +57,11 @@ class SynchronisedBatchNorm(_BatchNorm):
         if self.weight is not None and self.bias is not None:
             shape = mean.shape
             result = result * self.weight.view(shape) + self.bias.view(shape)
-        self._track(mean.detach().flatten(), variance.detach().flatten(), count)
+        if self.running_mean is not None and self.running_var is not None:
+            assert self.num_batches_tracked is not None  # noqa: S101 - for the type checker
+            self.num_batches_tracked.add_(1)
+            momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            unbiased = variance.detach().flatten() * (count / max(count - 1, 1))
+            self.running_mean.lerp_(mean.detach().flatten(), momentum)
+            self.running_var.lerp_(unbiased, momentum)
         return self.act(self.drop(result))
-
-    def _track(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
-        """Move the running statistics towards those of a batch of ``count`` values a channel."""
-        if self.running_mean is None or self.running_var is None:
-            return
-        assert self.num_batches_tracked is not None  # noqa: S101 - for the type checker
-        self.num_batches_tracked.add_(1)
-        momentum = self.momentum
-        if momentum is None:
-            momentum = 1 / int(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)

@@ -6,12 +6,13 @@ one only directs.
 
 import contextlib
 import os
+import resource
 import signal
 import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from typing import Any
 
@@ -90,10 +91,9 @@ class Worker(contextlib.AbstractContextManager):
             self.pipe.send(request)
             answer = self.pipe.recv()
         except (EOFError, OSError) as error:
-            self.process.join()
             raise SynthDistillError(
-                f"the {self.name} variant ended early, with {self.process.exitcode}: if nothing "
-                "above says why, memory may have run out. Lower --batch-size."
+                f"the {self.name} variant ended early: if nothing above says why, memory may have "
+                "run out. Lower --batch-size."
             ) from error
         if isinstance(answer, SynthDistillError):
             raise SynthDistillError(f"the {self.name} variant: {answer.message}")
@@ -107,17 +107,21 @@ class Worker(contextlib.AbstractContextManager):
     def summary(self, warmup: int, images: int) -> dict[str, Any]:
         """Give the medians over the iterations after the warm-up."""
         timed = self.results[warmup:]
-        phases = [defaultdict(float, result["phases"]) for result in timed]
         milliseconds = statistics.median(result["ms"] for result in timed)
         return {
             "ms": milliseconds,
             "all_ms": [round(result["ms"], 1) for result in timed],
             "images_per_second": 1e3 * images / milliseconds,
-            "phases_ms": {name: statistics.median(p[name] for p in phases) for name in PHASES},
+            "phases_ms": median_phases(timed),
             "peak_memory_mib": timed[-1]["peak_memory_mib"],
             "start_seconds": self.start_seconds,
             "losses": timed[0]["losses"],
         }
+
+
+def median_phases(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Give the median milliseconds of each phase."""
+    return {p: statistics.median(r["phases"].get(p, 0.0) for r in results) for p in PHASES}
 
 
 def _serve(pipe: Any, settings: dict[str, Any]) -> None:
@@ -152,14 +156,9 @@ class Timer:
         if not options.plain:
             keep_buffers()
         torch.manual_seed(options.seed)
-        if options.generator:
-            generator = load_generator(options.generator)
-        else:
-            generator = Generator(num_fp16_res=4)
-        if options.teacher:
-            teacher = load_teacher(options.teacher)
-        else:
-            teacher = Teacher(IResNet(LAYERS["iresnet100"]))
+        paths = options.generator, options.teacher
+        generator = load_generator(paths[0]) if paths[0] else Generator(num_fp16_res=4)
+        teacher = load_teacher(paths[1]) if paths[1] else Teacher(IResNet(LAYERS["iresnet100"]))
         student = create_student(options, teacher.embedding_size)
         parts = (generator.mapping, generator.synthesis, teacher, student)
         self.weights = [count_parameters(part) for part in parts]
@@ -252,47 +251,44 @@ def peak_memory(device: torch.device) -> float:
     """Give the peak of the device's memory, or of the process's on a CPU, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource
-
     # kilobytes, but bytes on macOS
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def format_table(report: Mapping[str, Any]) -> str:
-    """Lay a report out: each phase's time, share, images/s if it were alone, and roofline."""
+    """Lay a report out: each phase's time, its share, its roofline, and the plain path's time."""
     settings, plain = report["settings"], report.get("plain")
-    head = f"{'phase':16}{'ms':>10}{'share %':>9}{'images/s':>11}{'roofline ms':>13}{'over':>8}"
+    total, floor = report["ms"], report["floor_phases_ms"] | {"iteration": report["floor_ms"]}
     lines = [
         f"{report['device']}, {report['threads']} threads, torch {report['torch']}",
         f"{report['variant']}, precision {settings['precision']}, batch {settings['batch_size']}, "
         f"student {settings['student']}, generator {settings['generator'] or 'random'}, "
         f"teacher {settings['teacher'] or 'random'}; medians of {report['iterations']} iterations",
-        f"\n{head}" + (f"{'plain ms':>11}{'ratio':>8}" if plain else ""),
+        f"\n{'phase':16}{'ms':>10}{'share %':>9}{'roofline ms':>13}{'over':>8}"
+        + (f"{'plain ms':>11}{'ratio':>8}" if plain else ""),
     ]
-    total, floor = report["ms"], report["floor_phases_ms"] | {"iteration": report["floor_ms"]}
     phases = dict(report["phases_ms"])
     phases |= {"the rest": max(total - sum(phases.values()), 0.0), "iteration": total}
     for name, ms in phases.items():
         line = f"{name:16}{ms:10.1f}{100 * ms / total:9.1f}"
-        line += f"{1e3 * report['images'] / ms:11.2f}" if ms else ""
         if ms and name in floor:
             line += f"{floor[name]:13.2f}{ms / floor[name]:8.2f}"
             if plain:
                 other = (plain["phases_ms"] | {"iteration": plain["ms"]})[name]
                 line += f"{other:11.1f}{other / ms:8.2f}"
         lines.append(line)
-    rates = {name: rate / 1e9 for name, rate in report["ceilings"].items()}
-    bandwidth = rates.pop("bytes")
+    rates = dict(report["ceilings"])
+    bandwidth = rates.pop("bytes") / 1e9
+    reached = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in rates.items())
     lines += [
         f"\n{report['images_per_second']:.2f} images/s (fresh and re-sampled), peak memory "
-        f"{report['peak_memory_mib']:,.0f} MiB"
-        + (f" (plain {plain['peak_memory_mib']:,.0f} MiB)" if plain else "")
-        + f", started in {report['start_seconds']:.1f} s",
-        "rates of this device: "
-        + ", ".join(f"{rate:,.0f} GFLOP/s {name}" for name, rate in rates.items())
-        + f", {bandwidth:,.1f} GB/s",
+        f"{report['peak_memory_mib']:,.0f} MiB, started in {report['start_seconds']:.1f} s",
+        f"rates of this device: {reached}, {bandwidth:,.1f} GB/s",
     ]
     if plain:
-        lines.append(f"{report['ratio']:.2f} times as fast as the plain path, in turns")
+        lines.append(
+            f"{report['ratio']:.2f} times as fast as the plain path, in turns, which takes "
+            f"{plain['peak_memory_mib']:,.0f} MiB"
+        )
     return "\n".join(lines)

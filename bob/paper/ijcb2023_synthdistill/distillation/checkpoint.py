@@ -18,67 +18,42 @@ from ..weights import load_torch
 logger = logging.getLogger(__name__)
 
 MAGIC = b"synthdistill checkpoint "
-FORMAT = 2
+FORMAT = b"2\n"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write ``last.ckpt``, and keep the one before as ``previous.ckpt``.
+    """Write ``last.ckpt``; the one before becomes ``previous.ckpt``.
 
-    After the first there is at least one whole checkpoint in the folder at any moment.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-    state
-        Tensors and plain values only.
+    From the first on there is a whole one in the folder at any moment.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    digest = hashlib.sha256(payload).hexdigest()
-    with atomic_write(folder / LAST) as temporary:
+    last = folder / LAST
+    with atomic_write(last) as temporary:
         with temporary.open("wb") as stream:
-            stream.write(MAGIC + f"{FORMAT}\n{digest}\n".encode())
+            stream.write(MAGIC + FORMAT + hashlib.sha256(payload).hexdigest().encode() + b"\n")
             stream.write(payload)
-        _keep_previous(folder)
-
-
-def _keep_previous(folder: Path) -> None:
-    """Give the present ``last.ckpt`` a second name, if it is a sound one."""
-    last, previous = folder / LAST, folder / PREVIOUS
-    try:
-        _read_payload(last)
-    except SynthDistillError:
-        return  # there is none, or a damaged one, which must not take the place of a sound one
-    spare = folder / f".{PREVIOUS}.link"
-    spare.unlink(missing_ok=True)
-    try:
-        spare.hardlink_to(last)
-    except OSError:
-        # a file system without hard links: the rename leaves a moment with only `previous`
-        last.replace(previous)
-        return
-    spare.replace(previous)
+        if last.exists():
+            last.replace(folder / PREVIOUS)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Read the newest sound checkpoint of a run folder; None where none was ever written."""
     reasons = []
-    for name in (LAST, PREVIOUS):
-        if not (folder / name).exists():
-            continue
-        try:
-            state = read_checkpoint(folder / name)
-        except SynthDistillError as error:
-            logger.warning("%s", error.message)
-            reasons.append(error.message)
-            continue
-        if reasons:
-            logger.warning("going on from %s instead", name)
-        return state
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.exists():
+            try:
+                state = read_checkpoint(path)
+            except SynthDistillError as error:
+                logger.warning("%s", error.message)
+                reasons.append(error.message)
+            else:
+                if reasons:
+                    logger.warning("going on from %s instead", path.name)
+                return state
     if reasons:
         raise SynthDistillError(
             f"no sound checkpoint in {folder}: {'; '.join(reasons)}. Restore one from a backup, "
@@ -89,24 +64,18 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint file and check it against its own checksum."""
-    state = load_torch(io.BytesIO(_read_payload(path)), path, "a checkpoint")
-    if not isinstance(state, dict) or not isinstance(state.get("iteration"), int):
-        raise SynthDistillError(f"{path} holds something else than the state of a run")
-    return state
-
-
-def _read_payload(path: Path) -> bytes:
     with reading(path, "a checkpoint of synthdistill-train") as stream:
         magic, digest, payload = stream.readline(64), stream.readline(80), stream.read()
-    version = magic.removeprefix(MAGIC).strip().decode("ascii", "replace")
-    if not magic.startswith(MAGIC) or not magic.endswith(b"\n"):
+    if not magic.startswith(MAGIC):
         raise SynthDistillError(f"{path} is not a checkpoint of synthdistill-train")
-    if version != str(FORMAT):
+    if magic != MAGIC + FORMAT:
         raise SynthDistillError(
-            f"{path} has format {version}, this version of the package reads format {FORMAT}: go "
-            "on with the version that began the run (options.json names it), or choose another "
-            "folder"
+            f"{path} is a checkpoint of another format: go on with the version of the package that "
+            "began the run (options.json names it), or choose another folder"
         )
     if hashlib.sha256(payload).hexdigest().encode() != digest.strip():
         raise SynthDistillError(f"{path} is truncated or corrupted: its checksum does not fit")
-    return payload
+    state = load_torch(io.BytesIO(payload), path, "a checkpoint")
+    if not isinstance(state, dict) or not isinstance(state.get("epoch"), int):
+        raise SynthDistillError(f"{path} holds something else than the state of a run")
+    return state

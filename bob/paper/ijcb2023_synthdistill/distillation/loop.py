@@ -6,7 +6,6 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from lightning_fabric import Fabric
 from ..files import SynthDistillError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .networks import create_fabric, create_method
-from .options import Options
+from .options import Options, find_files
 from .processes import Exchange, launched
 from .random_numbers import RandomNumbers
 from .run_folder import RunFolder, describe_run
-from .samples import draw_samples
-from .step import Distillation, StepResult
+from .step import Distillation
 from .stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -30,81 +28,107 @@ SAMPLE_IMAGES = 8
 """Columns of ``samples.png``."""
 
 
-@dataclass
-class Progress:
-    """How far a run is: ``iteration`` iterations of epoch ``epoch``, both counted from 0.
+def train(options: Options, output: Path, stop: Stop, configs: Sequence[str] = ()) -> bool:
+    """Train a student, or go on with the run that ``output`` holds.
 
     Parameters
     ----------
-    sums
-        Sums over the epoch's iterations: the losses, then the mean cosines, of the fresh and the
-        re-sampled batch; ``[4]``, float64. A loss that is not finite stays to be seen.
-    rows
-        The rows of ``log.csv``.
+    output
+        The run folder.
+    stop
+        Is looked at after every iteration.
+    configs
+        Which the options were read from, to be kept in the run folder.
+
+    Returns
+    -------
+        Whether it is finished. What was saved is kept whatever happens.
     """
-
-    epoch: int = 0
-    iteration: int = 0
-    sums: torch.Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, fresh: StepResult, resampled: StepResult) -> None:
-        """Count an iteration, without waiting for the device."""
-        values = [fresh.loss, resampled.loss, fresh.similarity.mean(), resampled.similarity.mean()]
-        self.sums += torch.stack(values).to(self.sums)
-        self.iteration += 1
-
-    def next_epoch(self) -> None:
-        """Begin another epoch."""
-        self.epoch, self.iteration = self.epoch + 1, 0
-        self.sums.zero_()
+    options = find_files(options)
+    fabric, folder = create_fabric(options), RunFolder(output)
+    with contextlib.ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(folder.lock())
+        stack.enter_context(launched(fabric))
+        stack.enter_context(_explained(options, fabric))
+        if fabric.is_global_zero:
+            description = describe_run(options, fabric.device.type, configs)
+            folder.check(description)
+        fabric.barrier()
+        state = load_checkpoint(folder.path)
+        if state is not None and state["epoch"] == options.epochs and folder.is_published(options):
+            logger.info("already finished: %s", folder.student)
+            return True
+        run = Run(options, folder, fabric, create_method(options, fabric))
+        run.resume(state)
+        if fabric.is_global_zero:
+            # not earlier: a damaged file must not become a part of what the run is
+            folder.begin(description, options, configs)
+        run.train(stop)
+        finished = run.epoch == options.epochs
+        if finished:
+            logger.info("finished: %s", folder.student)
+        else:
+            done = f"{run.step} of {options.iterations} iterations"
+            logger.info("stopped after %s, saved: the same command goes on", done)
+        if not fabric.is_global_zero:
+            stop.code = 0  # Fabric would take another code for a crash, and kill the first process
+        return finished
 
 
 class Run:
-    """A training in its folder: the options, the method and how far it is."""
+    """A training and how far it is: ``iteration`` iterations of epoch ``epoch``, both from 0."""
 
     def __init__(
         self, options: Options, folder: RunFolder, fabric: Fabric, method: Distillation
     ) -> None:
         self.options, self.folder, self.fabric, self.method = options, folder, fabric, method
-        # Apple's devices have no float64
-        device = torch.device("cpu") if fabric.device.type == "mps" else fabric.device
-        self.progress = Progress(sums=torch.zeros(4, dtype=torch.float64, device=device))
+        self.epoch = self.iteration = 0
+        # of the epoch's losses, then mean cosines, of the fresh and the re-sampled batch; a loss
+        # that is not finite stays to be seen. Apple's devices have no float64
+        device = "cpu" if fabric.device.type == "mps" else fabric.device
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self.log: list[dict[str, Any]] = []
         share = options.batch_size // fabric.world_size
         self.rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
 
     @property
     def step(self) -> int:
         """Iterations done since the run began."""
-        return self.progress.epoch * self.options.iterations_per_epoch + self.progress.iteration
+        return self.epoch * self.options.iterations_per_epoch + self.iteration
 
     def train(self, stop: Stop) -> None:
         """Do what is left, or what is done before somebody asks to stop."""
-        options, progress, method = self.options, self.progress, self.method
-        exchange = self.exchange = Exchange(self.fabric, self.step)
-        exchange.check_same(self.step, "iterations saved")
+        options, method = self.options, self.method
+        self.exchange = Exchange(self.fabric, self.step)
         self.saved_at, self.sound = time.monotonic(), self.step
         with self.bar() as bar:
-            for _ in range(progress.epoch, options.epochs):
-                for _ in range(progress.iteration, options.iterations_per_epoch):
+            for _ in range(self.epoch, options.epochs):
+                for _ in range(self.iteration, options.iterations_per_epoch):
                     # Update the student on a fresh and on a re-sampled batch.
                     numbers = self.numbers("train", self.step)
                     numbers.seed_global(self.fabric.global_rank)
                     method.student.train()
-                    progress.add(*method.iteration(numbers, self.rows))
+                    fresh, resampled = method.iteration(numbers, self.rows)
+                    self.sums += torch.stack(
+                        [fresh.loss, resampled.loss]
+                        + [result.similarity.mean() for result in (fresh, resampled)]
+                    ).to(self.sums)
+                    self.iteration += 1
                     bar.update(2 * options.batch_size)
 
                     # Save, stop or give up, together.
                     steps = options.checkpoint_steps
                     planned = steps is not None and self.step % steps == 0
-                    if planned or exchange.due(self.step):
+                    if planned or self.exchange.due(self.step):
                         late = time.monotonic() - self.saved_at > 60 * options.checkpoint_minutes
                         save, code = self.agree(late, stop)
                         if save or planned or code:
                             self.save()
                         if code:
                             return
-                        self.show(bar)
+                        loss, _, cosine, _ = (self.sums / self.iteration).tolist()
+                        bar.set_postfix(loss=f"{loss:.4g}", cosine=f"{cosine:.3f}", refresh=False)
 
                 # Validate.
                 self.agree(False, stop)
@@ -112,10 +136,11 @@ class Run:
                 if validation is None:
                     self.save()
                     return
-                self.log(*validation)
+                self.add_row(*validation)
 
                 # Publish, then save: a run that is killed in between does it again.
-                progress.next_epoch()
+                self.epoch, self.iteration = self.epoch + 1, 0
+                self.sums.zero_()
                 if method.scheduler is not None:
                     with warnings.catch_warnings():
                         # said of a resumed run: its optimizer stepped in another process
@@ -123,25 +148,23 @@ class Run:
                         method.scheduler.step()
                 self.publish()
                 self.save()
-        if not self.folder.is_published(options.epochs):
+        if not self.folder.is_published(options):
             self.publish()
 
     def agree(self, save: bool, stop: Stop) -> tuple[bool, int]:
         """Exchange wishes with the other processes: whether to save, and with what code to stop."""
-        bad = not bool(self.progress.sums.isfinite().all())
-        agreed = self.exchange.agree(self.step, save=save, stop=stop.code or 0, bad=bad)
-        if agreed.bad:
-            first, last = self.sound + 1, self.step
-            when = f"since iteration {first}" if first == last else f"after iteration {self.sound}"
+        bad = not bool(self.sums.isfinite().all())
+        save, code, bad = self.exchange.agree(self.step, save, stop.code or 0, bad)
+        if bad:
             raise SynthDistillError(
-                f"the loss is not finite {when} (epoch {self.progress.epoch + 1}). The last "
-                f"checkpoint in {self.folder.path} is from before it. Lower the learning rate, or "
-                "use --precision 32, in a new folder."
+                f"the loss is not finite after iteration {self.sound} (epoch {self.epoch + 1}). "
+                f"The last checkpoint in {self.folder.path} is from before it. Lower the learning "
+                "rate, or use --precision 32, in a new folder."
             )
         self.sound = self.step
-        if agreed.stop:
-            stop.code = agreed.stop
-        return agreed.save, agreed.stop
+        if code:
+            stop.code = code
+        return save, code
 
     @torch.no_grad()
     def validate(self, stop: Stop) -> tuple[float, float] | None:
@@ -156,75 +179,57 @@ class Run:
         if not batches:
             return math.nan, math.nan
         self.method.student.eval()
-        sums = torch.zeros(2, dtype=torch.float64, device=self.progress.sums.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.sums.device)
         for batch in range(batches):
-            numbers = self.numbers(f"validation {self.progress.epoch + 1}", batch)
+            numbers = self.numbers(f"validation {self.epoch + 1}", batch)
             errors, cosines = self.method.validate(numbers, self.rows)
             sums += torch.stack([errors.sum(), cosines.sum()]).to(sums)
             # on a CPU the paper's validation takes longer than a scheduler's patience
             if self.agree(False, stop)[1]:
                 return None
-        error, cosine = self.exchange.sum(sums) / (batches * self.options.batch_size)
+        error, cosine = self.over_processes(sums) / (batches * self.options.batch_size)
         return error.item(), cosine.item()
 
-    def log(self, validation_mse: float, validation_cosine: float) -> None:
-        """Add the epoch's row to the log, and say it."""
-        means = self.sums() / self.options.iterations_per_epoch
-        epoch = self.progress.epoch + 1
+    def add_row(self, validation_mse: float, validation_cosine: float) -> None:
+        """Add the epoch to the log, and say it."""
+        means = (self.mean_sums() / self.options.iterations_per_epoch).tolist()
+        names = ("loss_fresh", "loss_resampled", "cosine_fresh", "cosine_resampled")
+        measured = dict(zip(names, means, strict=True))
+        measured |= {"validation_mse": validation_mse, "validation_cosine": validation_cosine}
         row = {
-            "epoch": epoch,
+            "epoch": self.epoch + 1,
             "images": 2 * self.step * self.options.batch_size,
             "learning_rate": self.method.optimizer.param_groups[0]["lr"],
-            "loss_fresh": means[0].item(),
-            "loss_resampled": means[1].item(),
-            "cosine_fresh": means[2].item(),
-            "cosine_resampled": means[3].item(),
-            "validation_mse": validation_mse,
-            "validation_cosine": validation_cosine,
         }
-        self.progress.rows.append(row)
-        known = []  # without validation neither is, a method without a teacher has no error
-        if not math.isnan(validation_mse):
-            known.append(f"mse {validation_mse:.5g}")
-        if not math.isnan(validation_cosine):
-            known.append(f"cosine {validation_cosine:.4f}")
-        logger.info(
-            "epoch %d of %d: loss %.5g fresh, %.5g re-sampled%s",
-            epoch,
-            self.options.epochs,
-            row["loss_fresh"],
-            row["loss_resampled"],
-            f"; validation {', '.join(known)}" if known else "",
-        )
+        self.log.append(row | measured)
+        # without validation, or for a method without a teacher, some are not known
+        known = [f"{n} {value:.4g}" for n, value in measured.items() if not math.isnan(value)]
+        logger.info("epoch %d of %d: %s", row["epoch"], self.options.epochs, ", ".join(known))
 
     def save(self) -> None:
         """Write a checkpoint."""
-        sums = self.sums()
+        sums, method = self.mean_sums(), self.method
         if self.fabric.is_global_zero:
-            method = self.method
-            self.folder.restore()
-            save_checkpoint(
-                self.folder.path,
-                {
-                    "epoch": self.progress.epoch,
-                    "iteration": self.progress.iteration,
-                    "iterations_per_epoch": self.options.iterations_per_epoch,
-                    "sums": sums,
-                    "rows": self.progress.rows,
-                    "student": method.student.state_dict(),
-                    "method": method.state_dict(),
-                    "optimizer": method.optimizer.state_dict(),
-                    "scheduler": method.scheduler and method.scheduler.state_dict(),
-                    "precision": self.fabric.strategy.precision.state_dict(),
-                },
-            )
+            state = {
+                "epoch": self.epoch,
+                "iteration": self.iteration,
+                "iterations_per_epoch": self.options.iterations_per_epoch,
+                "sums": sums,
+                "rows": self.log,
+                "student": method.student.state_dict(),
+                "method": method.state_dict(),
+                "optimizer": method.optimizer.state_dict(),
+                "scheduler": method.scheduler and method.scheduler.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+            }
+            save_checkpoint(self.folder.path, state)
         self.saved_at = time.monotonic()
 
     def resume(self, state: dict[str, Any] | None) -> None:
         """Go on from a checkpoint's state, if there is one."""
         if state is None:
             return
-        method, progress = self.method, self.progress
+        method = self.method
         try:
             if state["iterations_per_epoch"] != self.options.iterations_per_epoch:
                 raise ValueError(f"its epochs have {state['iterations_per_epoch']} iterations")
@@ -234,10 +239,10 @@ class Run:
             if method.scheduler is not None and state["scheduler"] is not None:
                 method.scheduler.load_state_dict(state["scheduler"])
             self.fabric.strategy.precision.load_state_dict(state["precision"])
-            progress.epoch, progress.iteration = state["epoch"], state["iteration"]
+            self.epoch, self.iteration = state["epoch"], state["iteration"]
             # the mean over the processes, for each of them: their mean at the epoch's end is right
-            progress.sums.copy_(state["sums"])
-            progress.rows = state["rows"]
+            self.sums.copy_(state["sums"])
+            self.log = state["rows"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SynthDistillError(
                 f"the checkpoint in {self.folder.path} is sound, but of another network, "
@@ -250,43 +255,38 @@ class Run:
         """Write what others use: the student, the log, the pictures, TensorBoard's events."""
         from ..recognition.student import save_student
 
-        options, progress = self.options, self.progress
+        options = self.options
         self.method.student.eval()
         numbers = RandomNumbers(options.seed, "samples", 0, SAMPLE_IMAGES, self.fabric.device)
-        fresh, resampled = self.method.samples(numbers, range(SAMPLE_IMAGES))
+        samples = self.method.samples(numbers, range(SAMPLE_IMAGES))
         if not self.fabric.is_global_zero:
             return
-        save_student(
-            self.folder.student,
-            self.method.student.module,
-            epoch=progress.epoch,
-            images=2 * self.step * options.batch_size,
-            seed=options.seed,
-        )
-        self.folder.write_log(progress.rows)
-        draw_samples(self.folder.samples, *fresh, *resampled)
-        if progress.rows:
+        images = 2 * self.step * options.batch_size
+        about = {"epoch": self.epoch, "images": images, "seed": options.seed}
+        save_student(self.folder.student, self.method.student.module, **about)
+        self.folder.draw_samples(*samples)
+        if self.log:
             from torch.utils.tensorboard import SummaryWriter
 
+            self.folder.write_log(self.log)
             # a resumed run may repeat an epoch: purge_step hides what was written of it before
-            with SummaryWriter(str(self.folder.events), purge_step=progress.epoch) as writer:
-                for name, value in progress.rows[-1].items():
+            with SummaryWriter(str(self.folder.events), purge_step=self.epoch) as writer:
+                for name, value in self.log[-1].items():
                     if name not in ("epoch", "images"):
-                        writer.add_scalar(name, value, progress.epoch)
+                        writer.add_scalar(name, value, self.epoch)
 
     def numbers(self, stream: str, iteration: int) -> RandomNumbers:
         """Give the random numbers of an iteration of a stream."""
-        options = self.options
-        return RandomNumbers(
-            options.seed, stream, iteration, options.batch_size, self.fabric.device
-        )
+        options, device = self.options, self.fabric.device
+        return RandomNumbers(options.seed, stream, iteration, options.batch_size, device)
 
-    def sums(self) -> torch.Tensor:
-        """Give the mean of the processes' sums."""
-        world = self.fabric.world_size
-        if world == 1:
-            return self.progress.sums.cpu().clone()
-        return self.exchange.sum(self.progress.sums / world).cpu()
+    def over_processes(self, values: torch.Tensor) -> torch.Tensor:
+        """Add up a tensor over all processes."""
+        return torch.as_tensor(self.fabric.all_reduce(values, reduce_op="sum"))
+
+    def mean_sums(self) -> torch.Tensor:
+        """Give the mean of the processes' sums, on the CPU."""
+        return self.over_processes(self.sums / self.fabric.world_size).cpu()
 
     def bar(self) -> Any:
         """Make the progress bar: images, images/s, time left; on a terminal only."""
@@ -300,56 +300,6 @@ class Run:
             disable=None if self.fabric.is_global_zero else True,
             dynamic_ncols=True,
         )
-
-    def show(self, bar: Any) -> None:
-        """Show the epoch's mean loss and cosine on the bar."""
-        if not bar.disable:
-            loss, _, cosine, _ = (self.progress.sums / max(self.progress.iteration, 1)).tolist()
-            bar.set_postfix(loss=f"{loss:.4g}", cosine=f"{cosine:.3f}", refresh=False)
-
-
-def train(options: Options, output: Path, stop: Stop, configs: Sequence[str] = ()) -> Progress:
-    """Train a student, or go on with the run that ``output`` holds.
-
-    Parameters
-    ----------
-    options
-        The run, with the paths of its files.
-    output
-        The run folder.
-    stop
-        Is looked at after every iteration.
-    configs
-        Which the options were read from, to be kept in the run folder.
-
-    Returns
-    -------
-        How far the run is. What was saved is kept whatever happens.
-    """
-    fabric = create_fabric(options)
-    folder = RunFolder(output)
-    with contextlib.ExitStack() as stack:
-        if fabric.is_global_zero:
-            stack.enter_context(folder.lock())
-        stack.enter_context(launched(fabric))
-        stack.enter_context(_explained(options, fabric))
-        if fabric.is_global_zero:
-            description = describe_run(options, fabric.device.type, configs)
-            folder.check(description)
-        fabric.barrier()
-        state = load_checkpoint(folder.path)
-        done = state is not None and state["epoch"] == options.epochs
-        if state is not None and done and folder.is_published(options.epochs):
-            return Progress(state["epoch"], state["iteration"])
-        run = Run(options, folder, fabric, create_method(options, fabric))
-        run.resume(state)
-        if fabric.is_global_zero:
-            # not earlier: a damaged file must not become a part of what the run is
-            folder.begin(description, options, configs)
-        run.train(stop)
-        if not fabric.is_global_zero:
-            stop.code = 0  # Fabric would take another code for a crash, and kill the first process
-        return run.progress
 
 
 @contextlib.contextmanager

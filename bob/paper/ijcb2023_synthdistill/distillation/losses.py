@@ -22,6 +22,11 @@ class EmbeddingLoss:
     mse: float = 1.0
     cosine: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse weights that make no loss."""
+        if min(self.mse, self.cosine) < 0 or not 0 < self.mse + self.cosine < float("inf"):
+            raise ValueError("weights of a loss are numbers of at least 0, not all of them 0")
+
     def __call__(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         """Compute the loss of student embeddings ``[b, d]`` against the teacher's."""
         loss = student.new_zeros(())
@@ -35,31 +40,23 @@ class EmbeddingLoss:
 def create_loss(loss: str | Mapping[str, float] | Loss) -> Loss:
     """Make a loss from what a config or ``--loss`` says.
 
-    Parameters
-    ----------
-    loss
-        ``"mse"``, ``"cosine"``, weights as ``{"mse": 1, "cosine": 10}`` or ``"mse=1,cosine=10"``,
-        or a callable from two ``[b, d]`` tensors to a scalar that is a mean over the batch.
+    That is ``"mse"``, ``"cosine"``, weights as ``{"mse": 1, "cosine": 10}`` or
+    ``"mse=1,cosine=10"``, or a callable from two ``[b, d]`` tensors to a scalar that is a mean over
+    the batch.
     """
-    weights: Mapping[str, object] = {}
-    if isinstance(loss, str):
-        parts = [part.partition("=") for part in loss.split(",")]
-        weights = {name.strip(): weight if sign else 1.0 for name, sign, weight in parts}
-    elif isinstance(loss, Mapping):
-        weights = loss
-    elif callable(loss):
+    if callable(loss):
         return _UserLoss(loss)
     try:
-        values = {name: float(weight) for name, weight in weights.items()}  # type: ignore[arg-type]
-        sound = values.keys() <= {"mse", "cosine"} and min(values.values()) >= 0
-        if sound and 0 < sum(values.values()) < float("inf"):
-            return EmbeddingLoss(values.get("mse", 0.0), values.get("cosine", 0.0))
-    except (TypeError, ValueError):
-        pass
-    raise SynthDistillError(
-        "loss must be 'mse', 'cosine', weights such as 'mse=1,cosine=10' or a function of two "
-        f"batches of embeddings, found {loss!r}"
-    )
+        weights = loss
+        if isinstance(loss, str):
+            parts = [part.partition("=") for part in loss.split(",")]
+            weights = {name.strip(): float(weight) if sign else 1.0 for name, sign, weight in parts}
+        return EmbeddingLoss(**{"mse": 0.0, "cosine": 0.0, **weights})  # type: ignore[dict-item]
+    except (TypeError, ValueError) as error:
+        raise SynthDistillError(
+            "loss must be 'mse', 'cosine', weights such as 'mse=1,cosine=10' or a function of two "
+            f"batches of embeddings, found {loss!r}"
+        ) from error
 
 
 @dataclass(frozen=True)

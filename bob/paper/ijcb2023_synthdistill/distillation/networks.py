@@ -5,9 +5,9 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +15,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from ..files import GENERATOR, TEACHER, SynthDistillError, require_path
-from ..recognition.own import is_network_name, lay_out
+from ..files import SynthDistillError
+from ..recognition.own import lay_out
 from .losses import create_loss
 from .memory import check_memory
 from .options import Options
 from .sampling import create_sampling
-from .step import Clock, Distillation, no_clock
+from .step import Clock, Distillation
 
 logger = logging.getLogger(__name__)
 
@@ -29,48 +29,15 @@ FROZEN_TYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16
 """What ``--precision`` means for generator and teacher; ``auto`` leaves it to their files."""
 
 
-def find_file(name: str, path: Any) -> Any:
-    """Find the generator's or the teacher's file: as given, else as configured.
-
-    A teacher that is a network of the user's own is given back as it is.
-    """
-    if name == "teacher" and (callable(path) or is_network_name(path)):
-        return path
-    key = {"generator": GENERATOR, "teacher": TEACHER}[name]
-    found = require_path(key, f"the {name}") if path is None else Path(path).expanduser()
-    if not found.is_file():
-        what = "is a folder" if found.is_dir() else "does not exist"
-        raise SynthDistillError(
-            f"the {name} file {found} {what}. Give another by --{name}, or by "
-            f"`bob config set {key} PATH`; `synthdistill-fetch {name}` says where it is from."
-        )
-    return found.resolve()
-
-
-def find_files(options: Options) -> Options:
-    """Fill in the paths of generator and teacher."""
-    return replace(
-        options,
-        generator=find_file("generator", options.generator),
-        teacher=find_file("teacher", options.teacher),
-    )
-
-
 def choose_device(device: str) -> str:
     """Resolve ``auto``, and refuse a kind of device that is not there."""
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    best = next(name for name, there in available.items() if there)
-    if device == "auto":
-        return best
-    if not available[device]:
+    mps = torch.backends.mps.is_available()
+    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * mps + ["cpu"]
+    if device != "auto" and device not in there:
         raise SynthDistillError(
-            f"device {device} is not available on this machine: try --device {best}"
+            f"device {device} is not available on this machine: try --device {there[0]}"
         )
-    return device
+    return there[0] if device == "auto" else device
 
 
 def create_fabric(options: Options) -> Fabric:
@@ -81,7 +48,7 @@ def create_fabric(options: Options) -> Fabric:
             f"{options.devices} CUDA devices asked for, {torch.cuda.device_count()} found"
         )
     if device == "cpu":
-        _warn_of_slow_precision(options.precision)
+        _warn_if_slow(options.precision)
     mixed = {"bf16": "bf16-mixed", "16": "16-mixed"}
     several = options.devices * options.num_nodes > 1
     return Fabric(
@@ -95,20 +62,16 @@ def create_fabric(options: Options) -> Fabric:
     )
 
 
-def _warn_of_slow_precision(precision: str) -> None:
-    """Say so where half precision is much slower than float32: see PERFORMANCE.md."""
+def _warn_if_slow(precision: str) -> None:
+    """Say so where half precision is many times slower than float32: see PERFORMANCE.md."""
     # other processors, ARM's for instance, were not measured
-    no_avx512 = platform.machine() in ("x86_64", "AMD64") and (
-        torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2")
-    )
-    if precision == "bf16" and no_avx512:
+    intel = platform.machine() in ("x86_64", "AMD64")
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if precision == "16" or (precision == "bf16" and intel and not wide):
         logger.warning(
-            "this processor has no AVX-512, without which bfloat16 is many times slower than "
-            "float32: --precision 32 is the fast one here"
-        )
-    elif precision == "16":
-        logger.warning(
-            "float16 is many times slower than float32 on a CPU: take --precision 32 or bf16 here"
+            "--precision %s is many times slower than float32 on this processor (bf16 needs "
+            "AVX-512): --precision 32 is the fast one here",
+            precision,
         )
 
 
@@ -143,21 +106,18 @@ def load_networks(options: Options) -> tuple[nn.Module, nn.Module]:
     from ..generators import load_generator
     from ..recognition.teacher import create_teacher
 
-    options = find_files(options)
-    return load_generator(str(options.generator)), create_teacher(options.teacher)
+    make = options.generator
+    return make() if callable(make) else load_generator(make), create_teacher(options.teacher)
 
 
-def create_method(options: Options, fabric: Fabric, clock: Clock = no_clock) -> Distillation:
-    """Build the student, load generator and teacher, and put them on fabric's device.
-
-    ``clock`` marks the phases of an iteration.
-    """
+def create_method(options: Options, fabric: Fabric) -> Distillation:
+    """Build the student, load generator and teacher, and put them on fabric's device."""
     if options.method != "distillation":
         return options.method(options, fabric)
     generator, teacher = load_networks(options)
     student = create_student(options, teacher.embedding_size)  # type: ignore[arg-type]
     check_memory(options, fabric.device, student)
-    return assemble(options, fabric, generator, teacher, student, clock)
+    return assemble(options, fabric, generator, teacher, student)
 
 
 def assemble(
@@ -166,7 +126,7 @@ def assemble(
     generator: nn.Module,
     teacher: nn.Module,
     student: nn.Module,
-    clock: Clock = no_clock,
+    clock: Clock = nullcontext,
 ) -> Distillation:
     """Put networks that are there together to the method, on fabric's device."""
     sizes = [getattr(network, "embedding_size", None) for network in (student, teacher)]
@@ -220,27 +180,20 @@ def freeze(
     from ..recognition import inference as recognisers
 
     dtype = FROZEN_TYPES.get(options.precision)
-    if options.plain:
-        return _in_type(generator, dtype), _in_type(teacher, dtype)
-    fast_generator = generators.for_inference(generator, dtype)
-    fast_teacher = recognisers.for_inference(teacher, dtype)
-    return (
-        fast_generator if fast_generator is not generator else _in_type(generator, dtype),
-        fast_teacher if fast_teacher is not teacher else _in_type(teacher, dtype),
-    )
 
-
-def _in_type(network: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    """Let a network without an inference form compute in a type."""
-    if dtype is None:
+    def form(network: nn.Module, for_inference: Callable[..., nn.Module]) -> nn.Module:
+        fast = network if options.plain else for_inference(network, dtype)
+        if fast is not network or dtype is None:
+            return fast
+        if callable(set_precision := getattr(network, "set_precision", None)):
+            set_precision(dtype)
+        elif dtype != torch.float32:
+            raise SynthDistillError(
+                f"{type(network).__name__} has no reduced precision here: use --precision 32"
+            )
         return network
-    if callable(set_precision := getattr(network, "set_precision", None)):
-        set_precision(dtype)
-    elif dtype != torch.float32:
-        raise SynthDistillError(
-            f"{type(network).__name__} has no reduced precision here: use --precision 32"
-        )
-    return network
+
+    return form(generator, generators.for_inference), form(teacher, recognisers.for_inference)
 
 
 def _check_compiler() -> None:

@@ -15,25 +15,15 @@ from typing import Any
 
 import click
 
-from ..files import SynthDistillError, nearest
+from ..files import GENERATOR, TEACHER, SynthDistillError, nearest, require_path
 
 CONFIGS = "synthdistill.config"
 """Entry-point group of the configs that have a name."""
 
-PRECISIONS = {
-    "auto": "auto",
-    "32": "32",
-    "fp32": "32",
-    "float32": "32",
-    "32-true": "32",
-    "bf16": "bf16",
-    "bfloat16": "bf16",
-    "bf16-mixed": "bf16",
-    "16": "16",
-    "fp16": "16",
-    "float16": "16",
-    "16-mixed": "16",
-}
+PRECISIONS = {"auto": "auto"}
+PRECISIONS |= dict.fromkeys(("32", "fp32", "float32", "32-true"), "32")
+PRECISIONS |= dict.fromkeys(("bf16", "bfloat16", "bf16-mixed"), "bf16")
+PRECISIONS |= dict.fromkeys(("16", "fp16", "float16", "16-mixed"), "16")
 """Spellings of ``--precision`` and what each means."""
 
 LARGEST = 2**63 - 1
@@ -43,22 +33,18 @@ LARGEST = 2**63 - 1
 def _option(
     default: Any, expected: str, valid: Callable[[Any], bool], about: str, reads: Any = None
 ) -> Any:
-    """Describe an option; without a type the command line takes it as a config would."""
-    return dataclasses.field(
-        default=default,
-        metadata={"expected": expected, "valid": valid, "about": about, "reads": reads},
-    )
+    """Describe an option; ``reads`` is its type on the command line, None: as in a config."""
+    metadata = {"expected": expected, "valid": valid, "about": about, "reads": reads}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _integer(default: int | None, least: int, about: str) -> Any:
     def valid(value: Any) -> bool:
-        return type(value) is int and least <= value <= LARGEST
+        optional = value is None and default is None
+        return optional or (type(value) is int and least <= value <= LARGEST)
 
     expected = f"a whole number of at least {least} and below 2**63"
-    if default is None:
-        return _option(
-            default, f"{expected}, or None", lambda v: v is None or valid(v), about, click.INT
-        )
+    expected += ", or None" if default is None else ""
     return _option(default, expected, valid, about, click.INT)
 
 
@@ -70,59 +56,51 @@ def _number(default: float, about: str) -> Any:
 
 
 def _choice(default: str, choices: Sequence[str], about: str) -> Any:
-    return _option(
-        default, f"one of {', '.join(choices)}", choices.__contains__, about, click.STRING
-    )
+    expected = f"one of {', '.join(choices)}"
+    return _option(default, expected, choices.__contains__, about, click.STRING)
 
 
 def _flag(default: bool, about: str) -> Any:
     return _option(default, "True or False", lambda v: isinstance(v, bool), about, click.BOOL)
 
 
-def _named(default: str, expected: str, about: str) -> Any:
-    return _option(
-        default, expected, lambda v: bool(v) and (isinstance(v, str) or callable(v)), about
-    )
+def _kind(default: Any, kinds: Any, expected: str, about: str, reads: Any = None) -> Any:
+    def valid(value: Any) -> bool:
+        optional = value is None and default is None
+        return optional or (isinstance(value, kinds) and value != "")
 
-
-def _callable(expected: str, about: str) -> Any:
-    return _option(None, expected, lambda value: value is None or callable(value), about)
-
-
-def _file(about: str) -> Any:
-    return _option(
-        None,
-        "the path of a file",
-        lambda value: value is None or isinstance(value, str | Path),
-        about,
-        click.Path(path_type=Path),
-    )
+    return _option(default, expected, valid, about, reads)
 
 
 @dataclass(frozen=True)
 class Options:
     """Everything that a run depends on. The defaults are the paper's recipe."""
 
-    student: Any = _named(
+    student: Any = _kind(
         "",
+        str | Callable,
         "the name of a student, such as tinyfar-a, or a callable that makes one",
         "tinyfar-a, tinyfar-b, tinyfar-c, any timm model name, or a callable (such as a partial) "
         "that gives a module from faces to embeddings.",
     )
-    generator: Path | None = _file(
-        "A StyleGAN2 file (NVIDIA's pickle or our safetensors). None takes what "
-        "`bob config set bob.paper.ijcb2023_synthdistill.generator PATH` says."
-    )
-    teacher: Any = _option(
+    generator: Any = _kind(
         None,
+        str | Path | Callable,
+        "the path of a file, or a callable that makes a generator",
+        "A StyleGAN2 or 3 file (NVIDIA's pickle or our safetensors), or a callable that gives a "
+        "module like ours. None takes what "
+        "`bob config set bob.paper.ijcb2023_synthdistill.generator PATH` says.",
+    )
+    teacher: Any = _kind(
+        None,
+        str | Path | Callable,
         "the path of a file, or a callable that makes a teacher",
-        lambda value: value is None or isinstance(value, str | Path) or callable(value),
         "An ArcFace IResNet file. None takes bob.paper.ijcb2023_synthdistill.teacher.",
     )
-    initialisation: str | Path = _option(
+    initialisation: str | Path = _kind(
         "imagenet",
+        str | Path,
         "'imagenet', 'random' or a file",
-        lambda value: isinstance(value, str | Path) and bool(str(value)),
         "The student's start: imagenet, random or a file.",
     )
     sampling: Any = _option(
@@ -141,11 +119,15 @@ class Options:
         lambda _: True,
         "mse, cosine, weights such as mse=1,cosine=10, or a function of two batches of embeddings.",
     )
-    optimizer: Callable[..., Any] | None = _callable(
+    optimizer: Callable[..., Any] | None = _kind(
+        None,
+        Callable,
         "a callable, such as partial(torch.optim.Adam, lr=1e-3)",
         "Callable from parameters to an optimizer. None is Adam with learning rate 1e-3.",
     )
-    scheduler: Callable[..., Any] | None = _callable(
+    scheduler: Callable[..., Any] | None = _kind(
+        None,
+        Callable,
         "a callable, such as partial(torch.optim.lr_scheduler.StepLR, step_size=10)",
         "Callable from the optimizer to a schedule stepped once an epoch. None is StepLR: half the "
         "learning rate every 10 epochs.",
@@ -218,10 +200,8 @@ class Options:
         """Check each value, then what must fit together."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not _safely(field.metadata["valid"], value):
-                choices = PRECISIONS if field.name == "precision" else ()
-                hint = nearest(str(value), choices) if choices else ""
-                raise _wrong(field.name, field.metadata["expected"], value, hint)
+            if not field.metadata["valid"](value):
+                raise _wrong(field.name, field.metadata["expected"], value)
         object.__setattr__(self, "precision", PRECISIONS[self.precision])
         if self.images_per_epoch < self.batch_size:
             least = f"at least one batch ({self.batch_size} images: see batch_size)"
@@ -257,15 +237,8 @@ class Options:
         return {name: _plain(getattr(self, name)) for name in names()}
 
 
-def _safely(valid: Callable[[Any], bool], value: Any) -> bool:
-    try:
-        return valid(value)
-    except TypeError:  # unhashable, for instance
-        return False
-
-
-def _wrong(name: str, expected: str, found: object, hint: str = "") -> SynthDistillError:
-    return SynthDistillError(f"option {name}: expected {expected}, found {found!r}.{hint}")
+def _wrong(name: str, expected: str, found: object) -> SynthDistillError:
+    return SynthDistillError(f"option {name}: expected {expected}, found {found!r}.")
 
 
 def _plain(value: Any) -> Any:
@@ -322,19 +295,15 @@ def load_configs(configs: Sequence[str]) -> dict[str, Any]:
         context = mod_to_context(load([named.get(config, config) for config in configs]))
     except SynthDistillError:
         raise
-    except SyntaxError as error:
-        raise SynthDistillError(
-            f"config {error.filename}, line {error.lineno}: {error.msg}: {error.text or ''}".strip()
-        ) from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        # the last module-level frame is the line of the config itself
-        where = [f for f in frames if f.name == "<module>" and f.line is not None]
-        place = f"{where[-1].filename}, line {where[-1].lineno}: " if where else ""
-        hint = "" if place else f" Configs by name: {', '.join(sorted(named))}."
+        # the last line at a module's top is the config's own
+        places = [(f.filename, f.lineno) for f in frames if f.name == "<module>" and f.line]
+        if isinstance(error, SyntaxError):
+            places = [(error.filename or "", error.lineno)]
+        place = "{}, line {}: ".format(*places[-1]) if places else ""
         raise SynthDistillError(
-            f"cannot load config {' '.join(map(str, configs))}: {place}"
-            f"{type(error).__name__}: {error}.{hint}"
+            f"cannot load config {' '.join(configs)}: {place}{type(error).__name__}: {error}"
         ) from error
     _check_names(context)
     return {name: context[name] for name in names() if name in context}
@@ -358,6 +327,30 @@ def _check_names(context: Mapping[str, Any]) -> None:
         )
 
 
-def resolve(configs: Sequence[str], **overrides: Any) -> Options:
-    """Load configs, lay options over them that win, and check the result."""
-    return Options(**{**load_configs(configs), **overrides})
+def find_file(name: str, given: Any) -> Any:
+    """Find the generator's or the teacher's file: as given, else as configured.
+
+    A network of the user's own is given back as it is: a callable, or a teacher's
+    ``package.module:name``.
+    """
+    from ..recognition.own import is_network_name
+
+    if callable(given) or (name == "teacher" and is_network_name(given)):
+        return given
+    key = {"generator": GENERATOR, "teacher": TEACHER}[name]
+    found = require_path(key, f"the {name}") if given is None else Path(given).expanduser()
+    if not found.is_file():
+        what = "is a folder" if found.is_dir() else "does not exist"
+        raise SynthDistillError(
+            f"the {name} file {found} {what}. Give another by --{name}, or by "
+            f"`bob config set {key} PATH`; `synthdistill-fetch {name}` says where it is from."
+        )
+    return found.resolve()
+
+
+def find_files(options: Options) -> Options:
+    """Fill in the paths of generator and teacher, which a method of one's own does not need."""
+    if options.method != "distillation":
+        return options
+    found = {name: find_file(name, getattr(options, name)) for name in ("generator", "teacher")}
+    return dataclasses.replace(options, **found)

@@ -8,8 +8,8 @@ from typing import Any
 from ..files import SynthDistillError
 from ..recognition.student import count_parameters
 from .memory import estimate_memory
-from .networks import choose_device, create_student, find_file, load_networks
-from .options import Options
+from .networks import choose_device, create_student, load_networks
+from .options import Options, find_file
 
 
 def describe_plan(options: Options, output: Path, configs: Sequence[str]) -> str:
@@ -18,41 +18,35 @@ def describe_plan(options: Options, output: Path, configs: Sequence[str]) -> str
     It needs no weights: what is missing is named.
     """
     missing = []
-    found: dict[str, Any] = {}
+    networks: dict[str, Any] = {}
     if options.method == "distillation":
+        found = {}
         for name in ("generator", "teacher"):
             try:
                 found[name] = find_file(name, getattr(options, name))
             except SynthDistillError as error:
                 missing.append(error.message)
-    options = dataclasses.replace(options, **found)
-    networks = {}
-    if len(found) == 2:
-        networks = dict(zip(("generator", "teacher"), load_networks(options), strict=True))
+        options = dataclasses.replace(options, **found)
+        if not missing:
+            networks["generator"], networks["teacher"] = load_networks(options)
     try:
         networks["student"] = create_student(options)
     except SynthDistillError as error:
         missing.append(error.message)
 
-    lines = [_line("run folder", output), _line("configs", " ".join(configs) or "-")]
-    described = options.describe() | {"device": choose_device(options.device)}
-    lines += [_line(name, value) for name, value in described.items()]
-    lines.append("")
-    for name, network in networks.items():
-        lines.append(_line(name, f"{count_parameters(network):,} parameters"))
+    lines: list[tuple[str, object]] = [("run folder", output), ("configs", " ".join(configs))]
+    lines += (options.describe() | {"device": choose_device(options.device)}).items()
+    lines.append(("", ""))
+    lines += [(name, f"{count_parameters(n):,} parameters") for name, n in networks.items()]
     if not missing:
         needed = estimate_memory(options, networks.pop("student"), *networks.values())
         parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in needed.items())
-        total = sum(needed.values()) / 2**20
-        lines.append(_line("memory, estimated", f"{total:,.0f} MiB a device: {parts}"))
+        total = f"{sum(needed.values()) / 2**20:,.0f} MiB a device: {parts}"
+        lines.append(("memory, estimated", total))
     lines += [
-        _line("images", f"{options.images:,} (half fresh, half re-sampled)"),
-        _line("iterations", f"{options.iterations:,} ({options.iterations_per_epoch:,} an epoch)"),
-        _line("optimizer steps", f"{2 * options.iterations:,}"),
-        *(_line("missing", words) for words in missing),
+        ("images", f"{options.images:,} (half fresh, half re-sampled)"),
+        ("iterations", f"{options.iterations:,} ({options.iterations_per_epoch:,} an epoch)"),
+        ("optimizer steps", f"{2 * options.iterations:,}"),
+        *(("missing", words) for words in missing),
     ]
-    return "\n".join(lines)
-
-
-def _line(name: str, value: object) -> str:
-    return f"{name:24}{value}"
+    return "\n".join(f"{name:24}{value}" for name, value in lines)

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import torch.distributed
@@ -14,13 +13,8 @@ from lightning_fabric import Fabric
 
 from ..files import SynthDistillError
 
-logger = logging.getLogger(__name__)
-
 EXCHANGE_SECONDS = 2.0
 """How often processes exchange their wishes: it makes them, and a GPU, wait."""
-
-WATCH_SECONDS = 1.0
-"""How often a process looks whether the one that started it is still there."""
 
 
 @contextlib.contextmanager
@@ -38,7 +32,9 @@ def launched(fabric: Fabric) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _is_lost_connection(error):
+        words = str(error).lower()
+        lost = any(word in words for word in ("gloo", "nccl", "connection closed", "reset by peer"))
+        if not lost and not isinstance(error, torch.distributed.DistError):
             raise
         raise SynthDistillError(
             f"process {fabric.global_rank} of {fabric.world_size} lost the others: one of them "
@@ -54,27 +50,8 @@ def launched(fabric: Fabric) -> Iterator[None]:
 def _end_with_parent(parent: int) -> None:
     """End this process when its parent has ended, which collective operations may not notice."""
     while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
+        time.sleep(1)
     os._exit(1)
-
-
-def _is_lost_connection(error: RuntimeError) -> bool:
-    if isinstance(error, torch.distributed.DistError):
-        return True
-    words = str(error).lower()
-    return any(word in words for word in ("gloo", "nccl", "connection closed", "connection reset"))
-
-
-class Agreement(NamedTuple):
-    """What all processes do after an iteration.
-
-    ``save`` a checkpoint; ``stop`` with this exit code unless it is 0; ``bad``: give up, for a
-    loss of somebody's was not finite.
-    """
-
-    save: bool
-    stop: int
-    bad: bool
 
 
 class Exchange:
@@ -89,40 +66,33 @@ class Exchange:
         self.often = fabric.world_size == 1 and fabric.device.type == "cpu"
         self.last = self.next = iteration
         self.time = time.monotonic()
+        low, high = self._largest(-iteration, iteration)
+        if -low != high:
+            raise SynthDistillError(
+                f"processes hold checkpoints of {-low:.0f} and of {high:.0f} iterations: the run "
+                "folder must be the same one for all nodes, on a shared file system."
+            )
 
     def due(self, iteration: int) -> bool:
         """Tell whether an exchange is due: the same answer in all processes."""
         return self.often or iteration >= self.next
 
-    def agree(self, iteration: int, *, save: bool = False, stop: int = 0, bad: bool) -> Agreement:
-        """Exchange wishes: the first process's for saving, anybody's for stopping and giving up."""
+    def agree(self, iteration: int, save: bool, stop: int, bad: bool) -> tuple[bool, int, bool]:
+        """Decide together whether to save, with what code to stop (0: do not), and to give up.
+
+        The first process's wish to save counts, and anybody's to stop or to give up.
+        """
         now, done = time.monotonic(), iteration - self.last
         # the first iterations are slow: do not let them, or a fast one, decide too much
         pace = done / max(now - self.time, 1e-6)
         pause = max(1, min(round(pace * EXCHANGE_SECONDS), 2 * done))
         first = self.fabric.is_global_zero
-        wishes = [float(save and first), float(stop), float(bad), float(pause if first else 0)]
-        wishes = self._largest(wishes)
-        self.last, self.next, self.time = iteration, iteration + int(wishes[3]), now
-        return Agreement(bool(wishes[0]), int(wishes[1]), bool(wishes[2]))
+        found = self._largest(save and first, stop, bad, pause if first else 0)
+        self.last, self.next, self.time = iteration, iteration + int(found[3]), now
+        return bool(found[0]), int(found[1]), bool(found[2])
 
-    def check_same(self, number: int, what: str) -> None:
-        """Refuse to go on where processes have different numbers of something."""
-        low, high = self._largest([-float(number), float(number)])
-        if -low != high:
-            raise SynthDistillError(
-                f"process {self.fabric.global_rank} has {number} {what}, another has "
-                f"{int(-low if high == number else high)}: the run folder must be the same one "
-                "for all nodes, on a shared file system."
-            )
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Add up a tensor over all processes."""
-        return torch.as_tensor(self.fabric.all_reduce(values, reduce_op="sum"))
-
-    def _largest(self, values: list[float]) -> list[float]:
+    def _largest(self, *values: float) -> list[float]:
         if self.fabric.world_size == 1:
-            return values
-        # float64 holds every iteration; MPS has none, but only one process either
+            return list(values)
         told = torch.tensor(values, dtype=torch.float64, device=self.fabric.device)
         return torch.as_tensor(self.fabric.all_reduce(told, reduce_op="max")).tolist()

@@ -26,24 +26,20 @@ def roofline(
     Returns
     -------
         ``work``: for each phase its ``flops``, in all and by precision, and its ``bytes``;
-        ``ceilings``: FLOP/s in each precision, and ``bytes`` a second; ``floor_phases_ms``: the
-        time of each phase, the longer one of computing and moving.
+        ``ceilings``: FLOP/s in each precision, and ``bytes`` a second; ``floor_phases_ms``.
     """
-    work = {
-        phase: {
-            "flops": float(sum(flops.get(phase, {}).values())),
-            "precisions": dict(flops.get(phase, {})),
-            "bytes": amount,
-        }
-        for phase, amount in moved.items()
-    }
+    work = {}
+    for phase, amount in moved.items():
+        precisions = dict(flops.get(phase, {}))
+        total = float(sum(precisions.values()))
+        work[phase] = {"flops": total, "precisions": precisions, "bytes": amount}
     used = {name for amounts in flops.values() for name in amounts}
     ceilings = measure_ceilings(device, used | {"float32", "bfloat16"})
     return {"work": work, "ceilings": ceilings, "floor_phases_ms": roofline_ms(work, ceilings)}
 
 
 def roofline_ms(work: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
-    """Give the milliseconds of each phase at these rates."""
+    """Give the milliseconds of each phase at these rates: of computing or moving, the longer."""
     return {
         phase: 1e3
         * max(

@@ -3,20 +3,22 @@
 import contextlib
 import csv
 import fcntl
-import io
 import json
-import logging
 import os
+import platform
 import shutil
 import socket
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from .. import faces
 from ..files import (
     SynthDistillError,
     atomic_write,
@@ -27,9 +29,7 @@ from ..files import (
 )
 from ..recognition.own import network_expression
 from .checkpoint import LAST, PREVIOUS
-from .options import Options
-
-logger = logging.getLogger(__name__)
+from .options import Options, names
 
 PIPELINE = '''"""This folder's student for Bob: `bob bio pipeline simple -p pipeline.py ...`."""
 
@@ -47,6 +47,12 @@ pipeline = student_pipeline(_here / "student.safetensors"{network})
 PACKAGES = ("bob.paper.ijcb2023_synthdistill", "torch", "timm", "numpy", "lightning-fabric")
 """Packages whose versions ``options.json`` records."""
 
+CAPTION = 14
+"""Height of the line under each face of ``samples.png``, in pixels."""
+
+Faces = tuple[torch.Tensor, torch.Tensor]
+"""Faces ``[n, 3, 112, 112]``, and the cosine of student and teacher for each, ``[n]``."""
+
 
 def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> dict[str, Any]:
     """Give the content of ``options.json``: what the run is, and what it runs on.
@@ -60,8 +66,6 @@ def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> 
     configs
         As the command line names them.
     """
-    import platform
-
     from ..machine import describe_machine, source_revision
 
     files = {
@@ -93,7 +97,7 @@ def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> 
 def _version(name: str) -> str:
     try:
         return version(name)
-    except ModuleNotFoundError:  # a source tree that is not installed
+    except PackageNotFoundError:  # a source tree that is not installed
         return "unknown"
 
 
@@ -102,15 +106,15 @@ def _sources(options: Options, configs: Sequence[str]) -> dict[str, str]:
     found = {Path(config).name: sha256(config) for config in configs if Path(config).is_file()}
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     installed.append(str(Path(__file__).parents[1]))
-    for name in options.describe():
+    for name in names():
         value = getattr(options, name)
         while isinstance(value, partial):
             value = value.func
-        kind = value if callable(value) and hasattr(value, "__module__") else type(value)
-        module = sys.modules.get(getattr(kind, "__module__", ""))
+        kind = value if hasattr(value, "__module__") else type(value)
+        module = sys.modules.get(kind.__module__)
         path = getattr(module, "__file__", None)
         if path and not any(Path(path).is_relative_to(folder) for folder in installed):
-            found[module.__name__] = sha256(path)  # type: ignore[union-attr]
+            found[kind.__module__] = sha256(path)
     return found
 
 
@@ -125,7 +129,6 @@ class RunFolder:
         self.samples = path / "samples.png"
         self.pipeline = path / "pipeline.py"
         self.events = path / "tensorboard"
-        self._begun: tuple[Mapping[str, Any], Options, Sequence[str]] | None = None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -133,11 +136,11 @@ class RunFolder:
 
         What a killed process left half written is removed.
         """
-        path = self.path / ".lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # a link could lead to a file of somebody else's
-            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            number = os.open(self.path / ".lock", flags, 0o666)
         except OSError as error:
             raise SynthDistillError(
                 f"cannot write to the output folder {self.path}: {error.strerror}. "
@@ -162,7 +165,6 @@ class RunFolder:
         self, description: Mapping[str, Any], options: Options, configs: Sequence[str] = ()
     ) -> None:
         """Write ``options.json``, ``pipeline.py`` and copies of the user's configs."""
-        self._begun = description, options, configs
         imports = network = ""
         if (written := network_expression(options.student)) is not None:
             # a network of the user's own: its file names it, but only code can make it
@@ -175,43 +177,34 @@ class RunFolder:
                 with atomic_write(self.path / "configs" / Path(config).name) as temporary:
                     shutil.copyfile(config, temporary)
 
-    def restore(self) -> None:
-        """Begin again if the folder was removed meanwhile."""
-        if self._begun is not None and not self.options.exists():
-            logger.warning("%s was removed: making it again", self.path)
-            self.begin(*self._begun)
-
     def check(self, description: Mapping[str, Any]) -> None:
         """Refuse to go on if something was learned here with other options or other code."""
-        if not any((self.path / name).exists() for name in (LAST, PREVIOUS, self.student.name)):
-            return
-        if not self.options.exists():
+        learned = any((self.path / name).exists() for name in (LAST, PREVIOUS, self.student.name))
+        if not learned or not self.options.exists():
             return
         try:
             record = read_record(self.options)
-            before, code = record["options"], record.get("sources", {})
-            if not isinstance(before, dict) or not isinstance(code, dict):
-                raise TypeError("its options are not those of a run")
+            before, code = dict(record["options"]), dict(record.get("sources", {}))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SynthDistillError(
                 f"cannot read {self.options}, which says what this run is: {error}. "
                 "Move the folder away, or choose another one with -o."
             ) from error
         now = json.loads(json.dumps(description["options"]))
-        free = {"checkpoint_minutes", "checkpoint_steps"}
-        if now.get("sync_batchnorm"):
+        free = {"checkpoint_minutes", "checkpoint_steps", "device"}
+        if now["sync_batchnorm"]:
             free |= {"devices", "num_nodes"}
         # a run may be made longer: what it has learned so far stays the same
-        if isinstance(before.get("epochs"), int) and before["epochs"] < now.get("epochs", 0):
+        if isinstance(before.get("epochs"), int) and before["epochs"] < now["epochs"]:
             free.add("epochs")
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-            for name in sorted(before.keys() | now.keys())
-            if name not in free and before.get(name) != now.get(name)
+            for name in sorted((before.keys() | now.keys()) - free)
+            if before.get(name) != now.get(name)
         ]
-        if before.get("device") != now.get("device"):
+        if before.get("device") != now["device"]:
             changed.append(
-                f"a run begun on {before.get('device')} cannot go on on {now.get('device')}, which "
+                f"a run begun on {before.get('device')} cannot go on on {now['device']}, which "
                 "draws and rounds otherwise"
             )
         changed += [
@@ -225,18 +218,32 @@ class RunFolder:
                 "Choose another folder with -o, or repeat the command that began it."
             )
 
-    def is_published(self, epochs: int) -> bool:
+    def is_published(self, options: Options) -> bool:
         """Tell whether all that others use is there."""
-        return all(p.exists() for p in (self.student, self.samples, *([self.log] * (epochs > 0))))
+        files = [self.student, self.samples] + [self.log] * (options.epochs > 0)
+        return all(path.exists() for path in files)
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write ``log.csv``, one row an epoch, floats with nine significant digits."""
-        if not rows:
-            return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
-        with atomic_write(self.log) as temporary:
-            temporary.write_text(text.getvalue())
+        with atomic_write(self.log) as temporary, temporary.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                text = {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()}
+                writer.writerow(text)
+
+    def draw_samples(self, fresh: Faces, resampled: Faces) -> None:
+        """Write ``samples.png``: fresh faces above re-sampled ones, their cosines below each."""
+        from PIL import Image, ImageDraw
+
+        side = faces.FACE_SIZE
+        canvas = Image.new("RGB", (side * len(fresh[0]), 2 * (side + CAPTION)), "white")
+        pen = ImageDraw.Draw(canvas)
+        for y, name, batch in ((0, "fresh", fresh), (side + CAPTION, "re-sampled", resampled)):
+            pixels = faces.to_uint8(batch[0]).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            for column, similarity in enumerate(batch[1].tolist()):
+                canvas.paste(Image.fromarray(pixels[column]), (column * side, y))
+                words = f"{name} {similarity:+.3f}"
+                pen.text((column * side + 3, y + side + 1), words, fill="black")
+        with atomic_write(self.samples) as temporary:
+            canvas.save(temporary, format="PNG")

@@ -4,6 +4,7 @@ The paper's is :py:class:`DynamicSampling`; the others are its ablations. A stra
 with the method ``resample`` of :py:class:`Sampling`: write your own in a config.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,15 +24,8 @@ Normal = Callable[[int], torch.Tensor]
 class FreshBatch:
     """What is known of the fresh batch after its step.
 
-    Parameters
-    ----------
-    z
-        ``[b, z_dim]``.
-    w
-        ``[b, w_dim]``.
-    similarity
-        Cosine of student and teacher embedding of each image, ``[b]``, in [-1, 1], from before
-        the update on the batch.
+    z ``[b, z_dim]``, w ``[b, w_dim]``, and the cosine of student and teacher embedding of each
+    image from before the update, ``[b]``.
     """
 
     z: torch.Tensor
@@ -52,8 +46,7 @@ class DynamicSampling:
     """The paper's: w' = w + c · coefficient · N(0, I), c = (1 + cosine) / 2.
 
     Images that student and teacher agree on move far, hard ones stay near and are trained on
-    again in a new variation. The coefficient is 1 in the paper; 0 gives the same w again with new
-    noise.
+    again in a new variation. The coefficient is 1 in the paper.
     """
 
     coefficient: float = 1.0
@@ -118,18 +111,12 @@ STRATEGIES: dict[str, type] = {
 
 def create_sampling(sampling: str | Sampling, coefficient: float) -> Sampling:
     """Make a strategy by its name, or take the object that a config made."""
-    if not isinstance(sampling, str):
-        if not callable(getattr(sampling, "resample", None)):
-            raise SynthDistillError(
-                f"sampling must be one of {', '.join(STRATEGIES)} or an object with a method "
-                f"`resample`, found {sampling!r}"
-            )
+    if not isinstance(sampling, str) and callable(getattr(sampling, "resample", None)):
         return sampling
-    if sampling not in STRATEGIES:
+    kind = STRATEGIES.get(sampling) if isinstance(sampling, str) else None
+    if kind is None:
         raise SynthDistillError(
-            f"unknown sampling {sampling!r}: expected one of {', '.join(STRATEGIES)}."
-            f"{nearest(sampling, STRATEGIES)}"
+            f"sampling must be one of {', '.join(STRATEGIES)} or an object with a method "
+            f"`resample`, found {sampling!r}.{nearest(str(sampling), STRATEGIES)}"
         )
-    if sampling in ("static", "none"):
-        return STRATEGIES[sampling]()
-    return STRATEGIES[sampling](coefficient)
+    return kind(coefficient) if dataclasses.fields(kind) else kind()

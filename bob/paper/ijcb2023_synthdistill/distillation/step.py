@@ -19,22 +19,9 @@ Clock = Callable[[str], contextlib.AbstractContextManager]
 """Marks the phases of an iteration by their names; the benchmark's measures them."""
 
 
-def no_clock(phase: str) -> contextlib.AbstractContextManager:  # noqa: ARG001
-    """Measure nothing."""
-    return contextlib.nullcontext()
-
-
 @dataclass
 class StepResult:
-    """What a step leaves behind, detached from the graph, on the device.
-
-    Parameters
-    ----------
-    loss
-        The loss before the update, a scalar.
-    similarity
-        Cosine of student and teacher embedding before the update, ``[b]``.
-    """
+    """Loss (a scalar) and cosines of student and teacher ``[b]``, from before the update."""
 
     loss: torch.Tensor
     similarity: torch.Tensor
@@ -77,7 +64,7 @@ class Distillation:
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
         micro_batch_size: int | None = None,
-        clock: Clock = no_clock,
+        clock: Clock = contextlib.nullcontext,
     ) -> None:
         self.fabric = fabric
         self.generator = generator
@@ -95,12 +82,7 @@ class Distillation:
     def iteration(self, numbers: RandomNumbers, rows: range) -> tuple[StepResult, StepResult]:
         """Update the student twice: on a fresh and on a re-sampled batch.
 
-        Parameters
-        ----------
-        numbers
-            The iteration's random numbers.
-        rows
-            The rows of the whole batch that this process takes.
+        ``rows`` are those of the whole batch that this process takes.
         """
         z = numbers.normal("z", self.generator.z_dim, rows)
         w = self.mapping(z)
@@ -125,10 +107,9 @@ class Distillation:
         rows: range,
     ) -> torch.Tensor:
         """Let the strategy choose the second batch's w, ``[b, w_dim]``."""
+        fresh = FreshBatch(z, w, similarity)
         return self.sampling.resample(
-            FreshBatch(z, w, similarity),
-            self.mapping,
-            lambda width: numbers.normal("resample", width, rows),
+            fresh, self.mapping, lambda width: numbers.normal("resample", width, rows)
         )
 
     @torch.no_grad()
@@ -168,10 +149,8 @@ class Distillation:
             self.optimizer.zero_grad()
         if len(results) == 1:
             return results[0]
-        return StepResult(
-            torch.stack([result.loss for result in results]).sum(),
-            torch.cat([result.similarity for result in results]),
-        )
+        loss = torch.stack([result.loss for result in results]).sum()
+        return StepResult(loss, torch.cat([result.similarity for result in results]))
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a checkpoint must hold besides student, optimizer and schedule: nothing."""

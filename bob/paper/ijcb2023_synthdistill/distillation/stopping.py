@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import types
 from collections.abc import Iterator
 
 REQUEUE = 99
@@ -32,7 +31,7 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: types.FrameType | None) -> None:  # noqa: ARG002
+    def _note(self, number: int, frame: object) -> None:  # noqa: ARG002
         if number != signal.SIGINT:
             self.code = REQUEUE
         elif self.code is None:

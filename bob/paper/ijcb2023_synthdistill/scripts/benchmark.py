@@ -76,8 +76,8 @@ def benchmark(
     import torch
 
     from ..distillation.benchmark import format_table, run_benchmark
-    from ..distillation.networks import create_fabric, find_file
-    from ..distillation.options import Options
+    from ..distillation.networks import create_fabric
+    from ..distillation.options import Options, find_file
 
     for name in ("generator", "teacher"):
         if values[name] is not None:

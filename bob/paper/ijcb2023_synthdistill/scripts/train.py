@@ -106,7 +106,9 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
     little, and trained on again (dynamic sampling). One process on a folder at a time; SIGTERM,
     SIGUSR1 and SIGUSR2 (exit code 99) and Ctrl-C (130) finish the step and save.
     """
-    _log_to_stderr()
+    if not logger.handlers:  # once, however often the command runs in a process
+        logger.addHandler(logging.StreamHandler())
+        logger.propagate = False
     if not values["student"]:
         raise SynthDistillError(
             "nothing to train: name a config, such as `synthdistill-train toyfaces -o FOLDER`, "
@@ -121,32 +123,12 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
 
     from ..allocator import keep_buffers
     from ..distillation.loop import train as run
-    from ..distillation.networks import find_files
     from ..distillation.stopping import Stop
 
-    if options.method == "distillation":
-        options = find_files(options)
     keep_buffers()
     with Stop().listen() as stop:
-        progress = run(options, output, stop, config)
-    if progress.epoch < options.epochs:
-        done = progress.epoch * options.iterations_per_epoch + progress.iteration
-        logger.info(
-            "stopped after %d of %d iterations, saved: the same command goes on",
-            done,
-            options.iterations,
-        )
-        sys.exit(stop.code)
-    logger.info("finished: %s", output / "student.safetensors")
-
-
-def _log_to_stderr() -> None:
-    """Show our log, once however often the command runs in a process."""
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
+        if not run(options, output, stop, config):
+            sys.exit(stop.code)
 
 
 if __name__ == "__main__":
