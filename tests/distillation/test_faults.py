@@ -108,6 +108,12 @@ def test_out_of_memory_names_the_batch_and_what_to_lower(tiny_run, tmp_path):
         train(replace(tiny_run, loss=AtCall(1, greedy)), tmp_path, Stop())
 
 
+def test_a_batch_that_cannot_fit_is_refused_before_it_fills_the_memory(tiny_run, tmp_path):
+    options = replace(tiny_run, batch_size=10**8, images_per_epoch=10**8, validation_images=0)
+    with pytest.raises(SynthDistillError, match=r"needs about [\d,]+ GiB .*--micro-batch-size"):
+        train(options, tmp_path, Stop())
+
+
 def test_a_corrupted_teacher(run, tmp_path):
     content = run.teacher.read_bytes()
     damaged = tmp_path / "teacher.safetensors"

@@ -121,12 +121,6 @@ def test_compiling_without_a_compiler_is_refused_in_words(tiny_run, monkeypatch)
         create_method(options, create_fabric(options))
 
 
-def test_a_batch_that_cannot_fit_is_refused_before_it_fills_the_memory(tiny_run):
-    options = replace(tiny_run, batch_size=10**8, images_per_epoch=10**8, validation_images=0)
-    with pytest.raises(SynthDistillError, match=r"needs about [\d,]+ GiB .*--micro-batch-size"):
-        create_method(options, create_fabric(options))
-
-
 @pytest.mark.parametrize(
     ("precision", "capability", "slow"),
     [("bf16", "AVX2", 1), ("bf16", "AVX512", 0), ("16", "AVX512", 1), ("32", "AVX2", 0)],

@@ -73,7 +73,7 @@ def test_dry_run_tells_the_numbers_and_writes_nothing(config, tmp_path):
     assert lines["epochs"] == "3"
     assert lines["images"].startswith("48 ")
     assert lines["optimizer steps"] == "12"
-    assert "MiB a device" in lines["memory, estimated"]
+    assert "MiB a device" in lines["memory, at least"]
     assert not (tmp_path / "run").exists()
 
 

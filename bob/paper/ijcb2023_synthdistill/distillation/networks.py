@@ -1,12 +1,13 @@
 """From options to things: the one place where a run's networks are loaded and put together."""
 
+import contextlib
+import copy
 import logging
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,11 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
+from ..faces import FACE_SIZE
 from ..files import SynthDistillError
 from ..recognition.own import lay_out
+from ..recognition.student import count_parameters
 from .losses import create_loss
-from .memory import check_memory
 from .options import Options
 from .sampling import create_sampling
 from .step import Clock, Distillation
@@ -120,13 +122,47 @@ def create_method(options: Options, fabric: Fabric) -> Distillation:
     return assemble(options, fabric, generator, teacher, student)
 
 
+def check_memory(options: Options, device: torch.device, student: nn.Module) -> None:
+    """Refuse a batch that cannot fit, before the system is brought to its knees."""
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[1]
+    needed = student_bytes(options, student)
+    if needed > available:
+        raise SynthDistillError(
+            f"this batch needs about {needed / 2**30:,.0f} GiB for the student alone, there are "
+            f"{available / 2**30:,.0f}: lower --micro-batch-size or --batch-size."
+        )
+
+
+def student_bytes(options: Options, student: nn.Module) -> int:
+    """Estimate, without computing, the memory of student, gradients, Adam and what autograd saves.
+
+    Nothing is known of the activations of networks that cannot be sketched.
+    """
+    share = options.batch_size // (options.devices * options.num_nodes)
+    batch = min(options.micro_batch_size or share, share)
+    sketch = copy.deepcopy(student).to("meta").train()
+    weights = {id(p) for p in sketch.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in weights:
+            kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with contextlib.suppress(Exception), torch.autograd.graph.saved_tensors_hooks(keep, keep):
+        sketch(torch.empty(batch, 3, FACE_SIZE, FACE_SIZE, device="meta"))
+    return 16 * count_parameters(student) + sum(tensor.nbytes for tensor in kept.values())
+
+
 def assemble(
     options: Options,
     fabric: Fabric,
     generator: nn.Module,
     teacher: nn.Module,
     student: nn.Module,
-    clock: Clock = nullcontext,
+    clock: Clock = contextlib.nullcontext,
 ) -> Distillation:
     """Put networks that are there together to the method, on fabric's device."""
     sizes = [getattr(network, "embedding_size", None) for network in (student, teacher)]

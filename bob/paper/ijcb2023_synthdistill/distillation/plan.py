@@ -1,4 +1,4 @@
-"""What a run will be, told before it starts: ``synthdistill-train --dry-run``."""
+"""What a run will be and need, told before it starts: ``synthdistill-train --dry-run``."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,8 +7,7 @@ from typing import Any
 
 from ..files import SynthDistillError
 from ..recognition.student import count_parameters
-from .memory import estimate_memory
-from .networks import choose_device, create_student, load_networks
+from .networks import choose_device, create_student, load_networks, student_bytes
 from .options import Options, find_file
 
 
@@ -39,10 +38,9 @@ def describe_plan(options: Options, output: Path, configs: Sequence[str]) -> str
     lines.append(("", ""))
     lines += [(name, f"{count_parameters(n):,} parameters") for name, n in networks.items()]
     if not missing:
-        needed = estimate_memory(options, networks.pop("student"), *networks.values())
-        parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in needed.items())
-        total = f"{sum(needed.values()) / 2**20:,.0f} MiB a device: {parts}"
-        lines.append(("memory, estimated", total))
+        weights = sum(4 * count_parameters(n) for n in networks.values())
+        needed = (weights + student_bytes(options, networks["student"])) / 2**20
+        lines.append(("memory, at least", f"{needed:,.0f} MiB a device"))
     lines += [
         ("images", f"{options.images:,} (half fresh, half re-sampled)"),
         ("iterations", f"{options.iterations:,} ({options.iterations_per_epoch:,} an epoch)"),
