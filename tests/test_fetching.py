@@ -71,9 +71,10 @@ def server(monkeypatch):
 
 def need_of(server, content, member=None):
     server.content = content
-    md5 = hashlib.md5(content).hexdigest()
+    digest = f"md5:{hashlib.md5(content).hexdigest()}"
     need = fetching.Need("x", "key", "", "", lambda p: ("right", p.read_bytes()[:7].decode()))
-    return dataclasses.replace(need, address=server.address, md5=md5, member=member, page="PAGE")
+    here = {"address": server.address, "page": "PAGE"}
+    return dataclasses.replace(need, digest=digest, member=member, **here)
 
 
 def archive_of(members):
@@ -184,7 +185,7 @@ def look():
 
 def test_nothing_is_set():
     items = look()
-    assert list(items) == ["generator", "teacher", "imagenet", "student", *BENCHMARKS]
+    assert list(items) == ["generator", "teacher", "imagenet", "student", "detector", *BENCHMARKS]
     for name in ("generator", "teacher", "student", *BENCHMARKS):
         assert items[name]["state"] == "not set"
         assert items[name]["key"] in items[name]["command"]

@@ -29,7 +29,10 @@ def run(tmp_path_factory, micro_generator, small_teacher):
 @pytest.fixture(scope="session")
 def exported(run):
     """The run's export folder."""
+    from bob.paper.ijcb2023_synthdistill.deployment import quantisation
     from bob.paper.ijcb2023_synthdistill.deployment.folder import Source, export
 
-    export(Source.find(run), run.parent / "exported", calibration_faces=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantisation, "PROBES", 8)
+        export(Source.find(run), run.parent / "exported", calibration_faces=4)
     return run.parent / "exported"

@@ -26,7 +26,8 @@ def imported_by(program: str) -> set[str]:
 
 
 def test_all_commands_are_there():
-    names = ["accuracy", "benchmark", "convert", "export", "fetch", "table", "toyfaces", "train"]
+    names = ["accuracy", "benchmark", "convert", "embed", "export"]
+    names += ["fetch", "table", "toyfaces", "train", "verify"]
     assert [e.name for e in COMMANDS] == [f"synthdistill-{name}" for name in names]
 
 

@@ -10,12 +10,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .files import GENERATOR, STUDENT, TEACHER, SynthDistillError, atomic_write, configured_path
+from .files import (
+    DETECTOR,
+    GENERATOR,
+    STUDENT,
+    TEACHER,
+    SynthDistillError,
+    atomic_write,
+    configured_path,
+    sha256,
+)
 
 RIGHT, UNSET, MISSING, WRONG, OTHER = "right", "not set", "missing", "wrong", "other"
 """States: in place; key not set; nothing at its path; not usable; usable, but not the paper's."""
 
 _BOB = "https://www.idiap.ch/software/bob/data/bob/bob.bio.face/master/pytorch/"
+DETECTOR_FILE = "face_detection_yunet_2023mar.onnx"
+"""YuNet, of OpenCV's model zoo, under the MIT licence."""
+
+_DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+_ZOO = "https://github.com/opencv/opencv_zoo/{}/main/models/face_detection_yunet"
 _NVIDIA = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
 
 
@@ -24,7 +38,8 @@ class Need:
     """A thing that the tables need, and what to do without it.
 
     ``look`` gives the state and a description of what is at its path, or refuses it in words.
-    ``member`` is the wanted file of an archive at ``address``.
+    ``digest`` is that of the file at ``address``, such as ``md5:...``; ``member`` the wanted file
+    of an archive there.
     """
 
     name: str
@@ -35,7 +50,7 @@ class Need:
     required: bool = True
     page: str = ""
     address: str = ""
-    md5: str | None = None
+    digest: str | None = None
     member: str | None = None
 
 
@@ -62,7 +77,7 @@ def needs(images: bool = False) -> dict[str, Need]:
             _look_at_teacher,
             page=_BOB,
             address=f"{_BOB}iresnet-91a5de61.tar.gz",
-            md5="3976c0a539811d888ef5b6217e5de425",
+            digest="md5:3976c0a539811d888ef5b6217e5de425",
             member="iresnet100-73e07ba7.pth",
         ),
         Need(
@@ -81,6 +96,17 @@ def needs(images: bool = False) -> dict[str, Need]:
             "FOLDER/student.safetensors",
             _look_at_student,
             required=False,
+        ),
+        Need(
+            "detector",
+            DETECTOR,
+            "faces in photographs: synthdistill-verify and synthdistill-embed",
+            "synthdistill-fetch detector",
+            _look_at_detector,
+            required=False,
+            page=_ZOO.format("tree"),
+            address=f"{_ZOO.format('raw')}/{DETECTOR_FILE}",
+            digest=f"sha256:{_DETECTOR_SHA256}",
         ),
     ]
     for real in REAL:
@@ -139,13 +165,13 @@ def fetch(
     is another one of the same file. Gives the path that the need's key has to point to, and what is
     there.
     """
-    from pooch import file_hash
+    from pooch.hashes import hash_matches
 
     file = folder / need.address.rpartition("/")[2]
     wanted = folder / need.member if need.member else file
     try:
         if force or not wanted.exists():
-            if force or not file.exists() or (need.md5 and file_hash(file, "md5") != need.md5):
+            if force or not file.exists() or (need.digest and not hash_matches(file, need.digest)):
                 _download(address or need.address, file, need)
             if need.member:
                 _extract(file, need.member, wanted)
@@ -166,9 +192,8 @@ def _download(address: str, path: Path, need: Need) -> None:
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)
     with atomic_write(path) as new:
         try:
-            known = need.md5 and f"md5:{need.md5}"
-            pooch.retrieve(address, known, new.name, new.parent, downloader=downloader)
-            if need.md5 is None:
+            pooch.retrieve(address, need.digest, new.name, new.parent, downloader=downloader)
+            if need.digest is None:
                 need.look(new)
         except requests.RequestException as error:
             raise SynthDistillError(
@@ -229,6 +254,12 @@ def _look_at_student(path: Path) -> tuple[str, str]:
 
     student = load_student(path)
     return RIGHT, f"{student.architecture}, {_millions(student)}"
+
+
+def _look_at_detector(path: Path) -> tuple[str, str]:
+    if sha256(path) == _DETECTOR_SHA256:
+        return RIGHT, "YuNet of March 2023"
+    return OTHER, f"another file than YuNet of March 2023 ({DETECTOR_FILE})"
 
 
 def _look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:

@@ -20,7 +20,7 @@ import click
     "names",
     metavar="[NAME]...",
     nargs=-1,
-    type=click.Choice(["teacher", "generator", "imagenet"]),
+    type=click.Choice(["teacher", "generator", "imagenet", "detector"]),
 )
 @click.option(
     "-o",
@@ -48,17 +48,18 @@ def fetch(
     images: bool,
     as_json: bool,
 ) -> None:
-    """Download weights that have a public address: NAME is teacher, generator or imagenet.
+    """Download weights: NAME is teacher, generator, imagenet or detector.
 
     The teacher is ArcFace's iresnet100 (Bob's data server), the generator StyleGAN2 at 256x256
     (NVIDIA's catalogue, under NVIDIA's licence: read it on its page), imagenet the weights that
-    TinyFaR students start from (timm's, into the cache that timm uses). The five benchmarks cannot
+    TinyFaR students start from (timm's, into the cache that timm uses), the detector YuNet, which
+    finds the faces in photographs (OpenCV's model zoo, MIT licence). The five benchmarks cannot
     be downloaded without asking their owners: --check tells what they need.
     """
     if not names and not check:
-        raise click.UsageError("say what to fetch: teacher, generator, imagenet; or --check")
+        raise click.UsageError("say what to fetch (teacher, generator ...), or --check")
     if address is not None and (len(names) != 1 or names[0] == "imagenet"):
-        raise click.UsageError("--address goes with exactly one of teacher and generator")
+        raise click.UsageError("--address goes with exactly one of teacher, generator, detector")
     if (images or as_json) and not check:
         raise click.UsageError("--images and --json go with --check")
 

@@ -1,0 +1,94 @@
+"""`synthdistill-verify` from the command line."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from bob.paper.ijcb2023_synthdistill.deployment import comparison
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
+from bob.paper.ijcb2023_synthdistill.scripts.verify import verify
+
+
+class Means(torch.nn.Module):
+    """Embeds a face by its means over sixteen squares."""
+
+    def forward(self, faces):
+        return torch.nn.functional.adaptive_avg_pool2d(faces, 4).flatten(1)
+
+
+@pytest.fixture
+def run(tmp_path):
+    save_student(tmp_path / "m.safetensors", create_student(Means, "random", embedding_size=48))
+    for seed, name in enumerate("ab"):
+        coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(coarse).resize((112, 112)).save(tmp_path / f"{name}.png")
+    options = ["--model", tmp_path / "m.safetensors", "--network", f"{Means.__module__}:Means"]
+
+    def invoke(first, second, *arguments):
+        words = [tmp_path / first, tmp_path / second, *options, *arguments]
+        return CliRunner().invoke(verify, [str(word) for word in words])
+
+    return invoke
+
+
+def test_by_a_threshold_of_ones_own(run):
+    result = run("a.png", "a.png", "--aligned", "--threshold", "0.9", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["score"] == pytest.approx(1)
+    assert found["threshold"] == 0.9
+    assert found["same"] is True
+    assert found["origin"] is None
+    found = run("a.png", "b.png", "--aligned", "--threshold", "0.9").stdout
+    assert found.startswith("different (cosine ")
+
+
+def test_by_a_benchmarks_impostors(run, monkeypatch):
+    one = {"name": "x", "title": "X", "impostors": 3000, "drawn": True, "mirror": True}
+    one["thresholds"] = {"0.001": 0.5}
+    find = comparison.Model.find
+    monkeypatch.setattr(
+        comparison.Model, "find", lambda *options: replace(find(*options), benchmarks=[one])
+    )
+    result = run("a.png", "a.png", "--aligned")
+    assert result.exit_code == 0, result.output
+    assert "threshold: false match rate 0.001 on X, 3,000 impostor pairs" in result.stdout
+    assert "drawn faces" in result.stdout
+    found = json.loads(run("a.png", "a.png", "--aligned", "--json").stdout)
+    assert found["origin"] == {"name": "x", "title": "X", "impostors": 3000, "drawn": True}
+    assert found["fmr"] == 0.001
+    refused = run("a.png", "a.png", "--aligned", "--fmr", "1e-4")
+    assert refused.exit_code == 1
+    assert "cannot be told by 3,000 impostor pairs" in refused.output
+
+
+def test_without_a_threshold_the_score_stands_alone(run):
+    result = run("a.png", "b.png", "--aligned")
+    assert result.exit_code == 0
+    assert "no threshold is known" in result.stdout
+    found = json.loads(run("a.png", "b.png", "--aligned", "--json").stdout)
+    assert found["threshold"] is found["same"] is None
+
+
+def test_eyes_and_picture(run, tmp_path):
+    picture = tmp_path / "both.png"
+    eyes = ("--eyes-a", 30, 50, 70, 52, "--eyes-b", 30, 50, 70, 52)
+    result = run("a.png", "b.png", *eyes, "--threshold", "0.5", "--picture", picture)
+    assert result.exit_code == 0, result.output
+    with Image.open(picture) as drawn:
+        assert drawn.size == (1200, 1050)
+
+
+@pytest.mark.parametrize(
+    ("photograph", "words"), [("none.png", "cannot read"), ("m.safetensors", "no readable image")]
+)
+def test_what_is_no_photograph_is_told(run, photograph, words):
+    result = run("a.png", photograph, "--aligned")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert words in result.output
