@@ -124,12 +124,12 @@ def test_files_that_are_no_recognisers(tmp_path, exported):
         open_session(other)
     tensor = onnx.helper.make_tensor_value_info
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    shape = ["B", 3, 160, 160]
+    shape = ["B", 1, 160, 160]
     ends = [tensor(name, onnx.TensorProto.FLOAT, shape) for name in "xy"]
     graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
     opset = [onnx.helper.make_opsetid("", 18)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), other)
-    with pytest.raises(SynthDistillError, match=r"its input is tensor\(float\) \[B, 3, 160, 160\]"):
+    with pytest.raises(SynthDistillError, match=r"its input is tensor\(float\) \[B, 1, 160, 160\]"):
         open_session(other)
     with pytest.raises(SynthDistillError, match="Expected an ONNX file"):
         open_session(tmp_path / "none.onnx")

@@ -5,6 +5,8 @@ import sys
 import pytest
 import torch
 
+from bob.paper.ijcb2023_synthdistill.recognition.iresnet import IResNet
+
 OWN = """
 from functools import partial
 
@@ -58,3 +60,18 @@ def own(tmp_path, monkeypatch):
 @pytest.fixture
 def images():
     return torch.rand(3, 3, 112, 112, generator=torch.manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture
+def network():
+    """Make a small network with the statistics of some images in its norms, as if trained."""
+    torch.manual_seed(0)
+    network = IResNet((1, 2, 1, 1), (4, 6, 8, 10), embedding_size=16, eps=2e-5)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None  # the average instead of a slow approach
+    with torch.no_grad():
+        network(0.01 * torch.rand(8, 3, 112, 112))  # small variances, so that eps matters
+    for norm in norms:
+        norm.num_batches_tracked.zero_()
+    return network.eval().requires_grad_(False)

@@ -19,21 +19,6 @@ from bob.paper.ijcb2023_synthdistill.recognition.teacher import (
 BOB = "iresnet100-73e07ba7.pth"
 
 
-@pytest.fixture
-def network():
-    """Make a small network with the statistics of some images in its norms, as if trained."""
-    torch.manual_seed(0)
-    network = IResNet((1, 2, 1, 1), (4, 6, 8, 10), embedding_size=16, eps=2e-5)
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.momentum = None  # the average instead of a slow approach
-    with torch.no_grad():
-        network(0.01 * torch.rand(8, 3, 112, 112))  # small variances, so that eps matters
-    for norm in norms:
-        norm.num_batches_tracked.zero_()
-    return network.eval().requires_grad_(False)
-
-
 def save(network, path, count=0):
     """Write a state dict whose batch norms saw ``count`` batches, or count none."""
     state = network.state_dict()

@@ -236,10 +236,13 @@ def _look_at_generator(path: Path) -> tuple[str, str]:
 
 
 def _look_at_teacher(path: Path) -> tuple[str, str]:
-    from .recognition.iresnet import LAYERS, WIDTHS
+    from .recognition.iresnet import LAYERS, WIDTHS, IResNet
     from .recognition.teacher import load_teacher
 
-    network = load_teacher(path).network
+    teacher = load_teacher(path)
+    network = teacher.network
+    if not isinstance(network, IResNet):
+        return OTHER, f"an ONNX graph of {teacher.embedding_size} elements, no IResNet"
     text = (
         f"IResNet with {network.layers} blocks, {network.embedding_size} elements, "
         f"{_millions(network)}, eps {network.eps:g}"

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import torch
 from torch import nn
 
@@ -20,7 +21,7 @@ InsightFace's, take the range [-1, 1]."""
 
 
 def open_session(path: Path | str, threads: int = 1) -> "InferenceSession":
-    """Open an ONNX file of a recogniser: of one input ``[B, 3, 112, 112]``, float32.
+    """Open an ONNX file of a recogniser: of one input ``[B, 3, size, size]``, float32.
 
     ``threads`` compute an operation; 0 is one for each core.
     """
@@ -47,7 +48,8 @@ def open_session(path: Path | str, threads: int = 1) -> "InferenceSession":
             "`synthdistill-export`."
         ) from error
     taken = [(one.type, one.shape[1:]) for one in session.get_inputs()]
-    if taken != [("tensor(float)", [3, FACE_SIZE, FACE_SIZE])]:
+    sizes = [size if isinstance(size, int) else FACE_SIZE for size in taken[0][1]]  # a name: any
+    if len(taken) != 1 or taken[0][0] != "tensor(float)" or sizes != [3, sizes[-1], sizes[-1]]:
         found = ", ".join(f"{kind} [B, {', '.join(map(str, rest))}]" for kind, rest in taken)
         raise SynthDistillError(
             f"expected a recogniser of aligned faces [B, 3, {FACE_SIZE}, {FACE_SIZE}], float32, in "
@@ -57,21 +59,26 @@ def open_session(path: Path | str, threads: int = 1) -> "InferenceSession":
 
 
 class OnnxNetwork(nn.Module):
-    """The network of an ONNX file: faces ``[B, 3, 112, 112]`` in [-1, 1] to its first output.
+    """The network of an ONNX file: faces ``[B, 3, size, size]`` in [-1, 1] to its first output.
 
-    One thread computes; several may call it at once. There are no gradients.
+    ``threads`` compute; several may call it at once. There are no gradients.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, threads: int = 1) -> None:
         super().__init__()
-        session = open_session(path)
+        session = open_session(path, threads)
         self.metadata = session.get_modelmeta().custom_metadata_map
         self._run = functools.partial(session.run, [session.get_outputs()[0].name])
-        self._name = session.get_inputs()[0].name
+        taken = session.get_inputs()[0]
+        self._name = taken.name
+        self._one_by_one = taken.shape[0] == 1
+        self.size = taken.shape[2] if isinstance(taken.shape[2], int) else FACE_SIZE
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Embed faces: ``[B, D]``."""
         if self.metadata.get("input") == PIXELS:
             faces = (faces + 1) * 127.5
-        found: Any = self._run({self._name: faces.contiguous().cpu().numpy()})[0]
-        return torch.from_numpy(found).to(faces.device)
+        pixels = faces.float().contiguous().cpu().numpy()
+        parts = numpy.split(pixels, len(pixels)) if self._one_by_one else [pixels]
+        found: list[Any] = [self._run({self._name: part})[0] for part in parts]
+        return torch.from_numpy(numpy.concatenate(found)).to(faces.device)

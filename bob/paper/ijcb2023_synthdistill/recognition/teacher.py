@@ -109,8 +109,8 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
     ----------
     path
         A torch file with a state dict (Bob's ``iresnet100-73e07ba7.pth``, InsightFace's
-        ``backbone.pth``) or safetensors. The architecture (number of blocks, widths, size of the
-        embedding) is read from the tensors.
+        ``backbone.pth``), safetensors, or ONNX (see :py:mod:`.onnx_teacher`). The architecture
+        (number of blocks, widths, size of the embedding) is read from the tensors.
     eps
         The batch-norm eps, which a state dict does not tell but the embeddings depend on. By
         default: what our safetensors say; else :py:data:`EPS_BOB` for the names in Bob's archive;
@@ -119,11 +119,16 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
         neither name nor counters to go by, a warning is logged.
     """
     with reading(path, "a teacher") as stream:
-        if stream.read(2) == b"\x1f\x8b":
-            raise SynthDistillError(
-                f"{path} is an archive: unpack it (`tar -xzf`) and give the teacher in it, such as "
-                "iresnet100-73e07ba7.pth of Bob's."
-            )
+        start = stream.read(9)
+    if start[:1] == b"\x08" and start[8:] != b"{":  # a protocol buffer
+        from .onnx_teacher import load_onnx_teacher
+
+        return load_onnx_teacher(path)
+    if start[:2] == b"\x1f\x8b":
+        raise SynthDistillError(
+            f"{path} is an archive: unpack it (`tar -xzf`) and give the teacher in it, such as "
+            "iresnet100-73e07ba7.pth of Bob's."
+        )
     state, metadata = read_weights(path, "a teacher")
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
