@@ -20,19 +20,12 @@ class FakeBenchmark:
     """Pairs and folds as a ``Verification`` gives them, without files."""
 
     def __init__(self, name):
-        self.name = name
-        self.title = f"own {name}"
+        self.name, self.title = name, f"own {name}"
 
     def pairs(self):
         numbers = np.arange(PAIRS)
-        return pd.DataFrame(
-            {
-                "left": [f"{self.name}/left {n}" for n in numbers],
-                "right": [f"{self.name}/right {n}" for n in numbers],
-                "genuine": numbers % 20 < 10,
-                "fold": numbers // 20,
-            }
-        )
+        names = {side: [f"{self.name}/{side} {n}" for n in numbers] for side in ("left", "right")}
+        return pd.DataFrame({**names, "genuine": numbers % 20 < 10, "fold": numbers // 20})
 
     def describe(self):
         return f"{self.name}: made up"
@@ -46,15 +39,8 @@ def write_scores(path, database, seed=0, distance=1.0):
     pairs = FakeBenchmark(database).pairs()
     rng = np.random.default_rng([seed, len(database)])
     score = 0.2 * (rng.normal(size=PAIRS) + distance * pairs["genuine"]) - 1
-    scores = pd.DataFrame(
-        {
-            "probe_template_id": pairs["left"],
-            "probe_subject_id": np.arange(PAIRS),
-            "bio_ref_template_id": pairs["right"],
-            "bio_ref_subject_id": np.where(pairs["genuine"], np.arange(PAIRS), -1),
-            "score": np.clip(score, -2, 0),
-        }
-    )
+    names = {"left": "probe_template_id", "right": "bio_ref_template_id"}
+    scores = pairs.rename(columns=names).assign(score=np.clip(score, -2, 0))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Bob's rows are not in the order of the pairs
     scores.sample(frac=1, random_state=seed).to_csv(path, index=False)
@@ -63,13 +49,10 @@ def write_scores(path, database, seed=0, distance=1.0):
 def write_record(path, database, network, fingerprint=""):
     """Write the record of a score file that was made with the network's file as it is now."""
     digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    fingerprint = fingerprint or FakeBenchmark(database).fingerprint()
     description = {
         "network": {"kind": "student", "place": str(network), "sha256": digest},
-        "database": {
-            "name": database,
-            "description": "made up",
-            "fingerprint": fingerprint or FakeBenchmark(database).fingerprint(),
-        },
+        "database": {"name": database, "description": "made up", "fingerprint": fingerprint},
         "options": {"mirror": True},
     }
     write_origin(path, path, description)

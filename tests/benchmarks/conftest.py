@@ -50,3 +50,16 @@ def lfw_folder(tmp_path, encode_image):
         lines += [f"{name}\t1\t2", f"{name}\t2\t{other if person < 10 else 'Bob_2'}\t2"]
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def write_eyes():
+    """Give the function that writes the eye positions of all images of a folder."""
+
+    def write(folder, row="{path},10.5,30,11,70", header="path,reye_y,reye_x,leye_y,leye_x"):
+        paths = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))
+        start = folder / "images" if (folder / "images").is_dir() else folder
+        lines = [row.format(path=path.relative_to(start)) for path in paths]
+        (folder / "eye_positions.csv").write_text("\n".join([header, *lines]), encoding="utf-8")
+
+    return write

@@ -41,18 +41,9 @@ def write(path, content, compressed=True):
     return path
 
 
-@pytest.mark.parametrize(
-    ("content", "compressed"),
-    [
-        (splits(count=4), True),
-        (splits(image=str, count=4), False),
-        (splits(fold=as_cell, count=4), True),
-        (splits(image=str, fold=as_cell, count=4), True),
-    ],
-    ids=["structures", "names", "cells", "names in cells"],
-)
-def test_write(tmp_path, content, compressed):
-    pairs = read_agedb(write(tmp_path / "a.mat", content, compressed), 40)
+@pytest.mark.parametrize("content", [{}, {"image": str}, {"fold": as_cell}])
+def test_read(tmp_path, content):
+    pairs = read_agedb(write(tmp_path / "a.mat", splits(count=4, **content)), 40)
     assert len(pairs) == 40
     assert pairs[0] == ("0_0_A", "0_0_B", True, 0)
     assert pairs[5] == ("1_1_A", "1_1_B", False, 1)
@@ -62,30 +53,24 @@ def test_write(tmp_path, content, compressed):
     ("content", "expected"),
     [
         (splits(label=2.0), "neither +1 nor -1"),
-        (splits(count=4), "splits of [4, 4"),
-        (splits()[:9], "splits of"),
+        (splits()[:9], "splits of [2, 2"),
         (splits(image=lambda name: 5.0), "is not AgeDB"),
         (splits(image=lambda name: f"../../{name}"), "cannot be an image"),
         (numpy.zeros((10, 2)), "is not AgeDB"),
-        ("splits", "is not AgeDB"),
     ],
 )
 def test_agedb_refuses(tmp_path, content, expected):
     refuses(expected, write(tmp_path / "a.mat", content))
 
 
-def test_agedb_damaged_or_hostile(tmp_path):
-    """Each ends its reader in another way: an error, a lack of memory, perhaps a crash."""
+def test_agedb_damaged_or_hostile(tmp_path, monkeypatch):
+    """Each ends its reader in another way: an error, a lack of memory, a crash."""
     content = write(tmp_path / "good.mat", splits(), compressed=False).read_bytes()
     path = tmp_path / "a.mat"
     huge = struct.pack("<II4sIIIiiII", 14, 56, b"\6\0\0\0", 8, 6, 0, 5, 8, 2**30, 2**30)
-    for damaged in (b"", b"no list", content[:200], content[: len(content) // 2],
-                    content[:128] + huge, content.replace(b"splits", b"spilts")):  # fmt: skip
+    for damaged in (b"", content[: len(content) // 2], content[:128] + huge):
         path.write_bytes(damaged)
         refuses("Get the official file again", path)
     refuses("cannot read", tmp_path / "none.mat")
-
-
-def test_agedb_whose_reader_crashes(tmp_path, monkeypatch):
     monkeypatch.setattr(agedb, "_SPLITS", "import os; os.abort()")
-    refuses("died", write(tmp_path / "a.mat", splits()))
+    refuses("died", tmp_path / "good.mat")

@@ -8,7 +8,6 @@ import numpy
 import pytest
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import read_bin, write_bin
-from bob.paper.ijcb2023_synthdistill.benchmarks.images import decode, load_image
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
@@ -16,36 +15,25 @@ def python2_string(content):
     return b"T" + struct.pack("<i", len(content)) + content
 
 
-def write_python2(path, images, labels):
-    """Write what Python 2's cPickle writes with protocol 2: strings are bytes."""
-    body = b"\x80\x02]q\x00(" + b"".join(map(python2_string, images)) + b"e]q\x01("
-    body += b"".join(b"\x88" if label else b"\x89" for label in labels) + b"e\x86q\x02."
-    path.write_bytes(body)
-
-
-def write_python2_numpy(path, images, labels):
-    """The same with numpy arrays of Python 2: their content is a string."""
+def python2_array(content):
+    """A numpy array of Python 2: its content is a string."""
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN" + b"J\xff\xff\xff\xff" * 2
+    shape = b"(K\x01J" + struct.pack("<i", len(content)) + b"\x85"
     one = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
-    dtype += b"J\xff\xff\xff\xff" * 2 + b"K\x00tb"
-    body = b"\x80\x02](" + b"".join(
-        one
-        + b"(K\x01"
-        + b"J"
-        + struct.pack("<i", len(image))
-        + b"\x85"
-        + dtype
-        + b"\x89"
-        + python2_string(image)
-        + b"tb"
-        for image in images
-    )
-    path.write_bytes(
-        body + b"e](" + b"".join(b"\x88" if label else b"\x89" for label in labels) + b"e\x86."
-    )
+    return one + shape + dtype + b"K\x00tb" + b"\x89" + python2_string(content) + b"tb"
 
 
-def write_python3(protocol, convert=bytes, labels_as=list, outer=tuple):
+def python2(encode):
+    """Write what Python 2's cPickle writes with protocol 2."""
+
+    def write(path, images, labels):
+        truth = b"".join(b"\x88" if label else b"\x89" for label in labels)
+        path.write_bytes(b"\x80\x02](" + b"".join(map(encode, images)) + b"e](" + truth + b"e\x86.")
+
+    return write
+
+
+def python3(protocol, convert=bytes, labels_as=list, outer=tuple):
     def write(path, images, labels):
         content = outer([[convert(image) for image in images], labels_as(labels)])
         path.write_bytes(pickle.dumps(content, protocol=protocol))
@@ -59,17 +47,15 @@ def column(image):
 
 
 WRITERS = {
-    "python 2": write_python2,
-    "python 2 numpy": write_python2_numpy,
+    "python 2": python2(python2_string),
+    "python 2 numpy": python2(python2_array),
     "ours": write_bin,
-    **{f"protocol {number}": write_python3(number) for number in range(6)},
-    **{f"numpy {number}": write_python3(number, column) for number in (2, 3, 4, 5)},
-    "list": write_python3(4, outer=list),
-    "array of labels": write_python3(4, labels_as=numpy.array),
-    "numpy labels": write_python3(
-        4, labels_as=lambda labels: [numpy.bool_(label) for label in labels]
-    ),
-    "integer labels": write_python3(4, labels_as=lambda labels: [int(label) for label in labels]),
+    **{f"protocol {number}": python3(number) for number in (0, 2, 3, 5)},
+    **{f"numpy {number}": python3(number, column) for number in (2, 4)},
+    "list": python3(4, outer=list),
+    "array of labels": python3(4, labels_as=numpy.array),
+    "numpy labels": python3(4, labels_as=lambda labels: [numpy.bool_(label) for label in labels]),
+    "integer labels": python3(4, labels_as=lambda labels: [int(label) for label in labels]),
 }
 
 
@@ -80,18 +66,15 @@ def test_read(tmp_path, images, labels, writer):
     listed, sources = read_bin(path, 20, "LFW")
     assert [pair.genuine for pair in listed] == labels
     assert [pair.fold for pair in listed] == [k // 2 for k in range(20)]
-    for k, pair in enumerate(listed):
-        for name, expected in zip(pair[:2], images[2 * k : 2 * k + 2], strict=True):
-            assert numpy.array_equal(load_image(sources[name]), decode(expected, aligned=True))
-    if writer not in ("protocol 0", "protocol 1", "protocol 2", "numpy 2"):
-        # escaped images only exist in those
+    names = [name for pair in listed for name in pair[:2]]
+    assert [sources[name].read() for name in names] == images
+    if writer not in ("protocol 0", "protocol 2", "numpy 2"):  # escaped only in those
         assert all(source.content is None for source in sources.values())
 
 
 def test_equal_images_are_one(tmp_path, images, labels):
     path = tmp_path / "lfw.bin"
-    listed = [images[k % 3] for k in range(40)]
-    write_bin(path, [bytes(bytearray(image)) for image in listed], labels)
+    write_bin(path, [bytes(bytearray(images[k % 3])) for k in range(40)], labels)
     pairs, sources = read_bin(path, 20, "LFW")
     assert list(sources) == ["00000", "00001", "00002"]
     assert pairs[0].left == pairs[3].left == "00000"
@@ -102,14 +85,13 @@ def test_equal_images_are_one(tmp_path, images, labels):
     [
         (([b"x"] * 36, [True, False] * 9), "18 pairs, 9 of them genuine; LFW has 20 and 10"),
         (([b"x"] * 40, [True] * 20), "20 pairs, 20 of them genuine"),
-        (([b"x"] * 39, [True, False] * 10), "39 images and 20 labels: two images for each"),
+        (([b"x"] * 39, [True, False] * 10), "two images for each label, not 39 for 20 labels"),
         (([b"x"] * 39 + [b""], [True, False] * 10), "number 39"),
-        (([b"x"] * 39 + [7], [True, False] * 10), "number 39"),
         (([numpy.zeros(4)] * 40, [True, False] * 10), "number 0"),
         (([b"x"] * 40, [1, 2] * 10), "true or false"),
-        (([b"x"] * 40, {"a": 1}), "a list of labels"),
-        (([b"x"] * 40,), "a pair of lists"),
-        ("no", "a pair of lists"),
+        (([b"x"] * 40, {"a": 1}), "a list of images and a list of labels"),
+        (([b"x"] * 40,), "a list of images and a list of labels"),
+        ("no", "a list of images and a list of labels"),
     ],
 )
 def test_wrong_content(tmp_path, content, expected):
@@ -127,10 +109,9 @@ class Attack:
         return os.mkdir, (self.path,)
 
 
-@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_code_is_refused_and_not_executed(tmp_path, images, labels, protocol):
-    path = tmp_path / "lfw.bin"
-    victim = tmp_path / "victim"
+    path, victim = tmp_path / "lfw.bin", tmp_path / "victim"
     content = ([*images[:-1], Attack(str(victim))], labels)
     path.write_bytes(pickle.dumps(content, protocol=protocol))
     with pytest.raises(SynthDistillError, match="mkdir"):
@@ -141,12 +122,8 @@ def test_code_is_refused_and_not_executed(tmp_path, images, labels, protocol):
 def test_truncated_and_missing(tmp_path, images, labels):
     path = tmp_path / "lfw.bin"
     write_bin(path, images, labels)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(SynthDistillError, match="truncated"):
-        read_bin(path, 20, "LFW")
-    path.write_bytes(b"")
-    with pytest.raises(SynthDistillError, match=str(path)):
         read_bin(path, 20, "LFW")
     with pytest.raises(SynthDistillError, match="cannot read"):
         read_bin(tmp_path / "none.bin", 20, "LFW")

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+from importlib.metadata import entry_points
 
 import numpy
 import pandas
@@ -16,7 +17,7 @@ from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES, PairDatabase
-from bob.paper.ijcb2023_synthdistill.benchmarks.images import decode
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import ImageSource, load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
@@ -40,7 +41,7 @@ def test_every_pair_gets_its_score(tmp_path, triangle, images, how):
     client = "single-threaded" if how == "dask" else None
     scores_path = run(database, tmp_path / "out", how == "checkpoint", client)
     scores = read_scores(scores_path, database)
-    embeddings = [embed(decode(image, aligned=True)) for image in images]
+    embeddings = [embed(load_image(ImageSource("", content=image))) for image in images]
     units = [embedding / numpy.linalg.norm(embedding) for embedding in embeddings]
     expected = [units[left] @ units[right] - 1 for left, right in chosen]
     assert scores["score"].tolist() == pytest.approx(expected, abs=1e-12)
@@ -55,42 +56,25 @@ def test_every_pair_gets_its_score(tmp_path, triangle, images, how):
     assert len(rows) == len(known) < 20
 
 
-def test_folder_with_spaces(tmp_path, lfw_folder):
-    database = PairDatabase("lfw", lfw_folder, pairs=20)
-    scores = read_scores(run(database, tmp_path / "out", checkpoint=True), database)
-    assert len(scores) == 20
-    assert scores["left"][0] == "lfw/Anné van der Berg 1/Anné van der Berg 1_0001"
-
-
-def test_metadata(triangle, lfw_folder):
+def test_metadata(lfw_folder, triangle):
     database = PairDatabase("lfw", lfw_folder, pairs=20)
     everything = database.references() + database.probes()
     assert len({sample_set.template_id for sample_set in everything}) == 20
     first = next(s for s in everything if s.template_id.endswith("Berg 1_0002"))
+    assert first.template_id == "lfw/Anné van der Berg 1/Anné van der Berg 1_0002"
     assert (first.fold, first.label) == ("0", "genuine+impostor")
     assert first.samples[0].data.shape == (3, 112, 112)
     assert first.samples[0].data.dtype == numpy.uint8
     assert first.samples[0].annotations is None
     assert database.fixed_positions == ALIGNED_EYES
-    assert database.groups() == ["dev"]
+    assert ALIGNED_EYES == {"reye": faces.LEFT_EYE, "leye": faces.RIGHT_EYE}
     assert database.references(group="eval") == database.probes("eval") == []
-    assert database.background_model_samples() == []
     assert len(database.all_samples()) == 20
-    assert len({sample.key for sample_set in everything for sample in sample_set}) == len(
-        everything
-    )
-
-
-def test_keys_differ_on_both_sides(triangle):
-    database = PairDatabase("lfw", triangle[0], pairs=20)
-    keys = [s.samples[0].key for s in database.references() + database.probes()]
+    # an image on both sides has two keys
+    both = PairDatabase("lfw", triangle[0], pairs=20)
+    keys = [s.samples[0].key for s in both.references() + both.probes()]
     assert len(set(keys)) == len(keys)
     assert any(key.endswith("~probe") for key in keys)
-    assert not any(".." in key or key.startswith("/") for key in keys)
-
-
-def test_aligned_eyes_are_those_of_faces():
-    assert ALIGNED_EYES == {"reye": faces.LEFT_EYE, "leye": faces.RIGHT_EYE}
 
 
 def test_samples_travel(triangle):
@@ -103,7 +87,7 @@ def test_samples_travel(triangle):
     assert pickle.loads(pickle.dumps(database)).pairs().equals(database.pairs())
 
 
-def test_fingerprint_is_of_pairs_images_and_eyes(tmp_path, images, labels, lfw_folder):
+def test_fingerprint_is_of_pairs_and_images(tmp_path, images, labels, lfw_folder):
     def fingerprint(images, labels):
         write_bin(tmp_path / "lfw.bin", images, labels)
         return Verification("lfw", tmp_path / "lfw.bin", pairs=20).fingerprint()
@@ -124,8 +108,6 @@ def test_fingerprint_is_of_pairs_images_and_eyes(tmp_path, images, labels, lfw_f
 
 
 def test_nothing_is_opened_at_construction():
-    for name in benchmarks():
-        assert str(PairDatabase(name)) == f"PairDatabase('{name}')"
     assert "none" in str(PairDatabase("lfw", "/none/such"))
     with pytest.raises(
         SynthDistillError, match=re.escape("bob config set bob.bio.face.lfw.directory")
@@ -133,6 +115,8 @@ def test_nothing_is_opened_at_construction():
         PairDatabase("lfw").references()
     with pytest.raises(SynthDistillError, match="Choose one of"):
         PairDatabase("lfw2")
+    with pytest.raises(SynthDistillError, match="`refuse` or `never-match`"):
+        PairDatabase("lfw", missing="skip")
 
 
 def test_unusable_images_are_all_named(tmp_path, lfw_folder, encode_image):
@@ -154,39 +138,29 @@ def test_unusable_images_are_all_named(tmp_path, lfw_folder, encode_image):
 @pytest.mark.parametrize(
     ("eyes", "size", "words"),
     [
-        ("48,40,48,251", 250, "outside of its 250x250 pixels"),
+        ("48,40,48,251", 250, "Bob_2_0001.png: its eyes .* outside of its 250x250 pixels"),
         ("-1,40,48,70", 250, "outside"),
-        ("48,40,251,70", 250, "outside"),
         ("48,40,48,40.5", 250, "less than 3 pixels"),
         ("0,0,1,1", 1, "less than 3 pixels"),
         ("120,95,120,162", 112, "as aligned faces have"),
         ("95,80,95,108", 112, "as aligned faces have"),
-        ("60,40,60,70", 1, "outside"),
     ],
 )
-def test_eyes_that_cannot_be(lfw_folder, encode_image, eyes, size, words):
-    names = []
-    for number, path in enumerate(sorted((lfw_folder / "images").rglob("*.png"))):
+def test_eyes_that_cannot_be(lfw_folder, encode_image, write_eyes, eyes, size, words):
+    for number, path in enumerate((lfw_folder / "images").rglob("*.png")):
         path.write_bytes(encode_image(number, size))
-        names.append(path.relative_to(lfw_folder / "images"))
-    rows = "\n".join(f"{name},{eyes}" for name in names)
-    (lfw_folder / "eye_positions.csv").write_text(f"path,reye_y,reye_x,leye_y,leye_x\n{rows}\n")
-    with pytest.raises(SynthDistillError, match=words) as raised:
+    write_eyes(lfw_folder, f"{{path}},{eyes}")
+    with pytest.raises(SynthDistillError, match=words):
         PairDatabase("lfw", lfw_folder, pairs=20).probes()
-    assert ("Bob_2_0001.png: its eyes" in raised.value.message) != (
-        words == "as aligned faces have"
-    )
 
 
-def test_eyes_count_in_the_picture_as_it_is_shown(lfw_folder):
+def test_eyes_count_in_the_picture_as_it_is_shown(lfw_folder, write_eyes):
     """A photograph of 100x300 that is shown as 300x100: the eyes are right of its 100 columns."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    paths = sorted((lfw_folder / "images").rglob("*.png"))
-    for path in paths:
+    for path in (lfw_folder / "images").rglob("*.png"):
         Image.new("RGB", (100, 300)).save(path, exif=exif)
-    rows = "\n".join(f"{path.relative_to(lfw_folder / 'images')},50,120,50,180" for path in paths)
-    (lfw_folder / "eye_positions.csv").write_text(f"path,reye_y,reye_x,leye_y,leye_x\n{rows}\n")
+    write_eyes(lfw_folder, "{path},50,120,50,180")
     references = PairDatabase("lfw", lfw_folder, pairs=20).references()
     assert references[0].samples[0].data.shape == (3, 100, 300)
 
@@ -202,8 +176,6 @@ def test_unusable_images_never_match_on_request(lfw_folder):
     assert "No such file" in said["lfw/Bob_2/Bob_2_0001"]
     assert len(database.pairs()) == 20
     assert database.fingerprint() == database.fingerprint()
-    with pytest.raises(SynthDistillError, match="`refuse` or `never-match`"):
-        PairDatabase("lfw", missing="skip")
 
 
 def test_bobs_commands_read_our_scores(tmp_path, triangle):
@@ -211,17 +183,11 @@ def test_bobs_commands_read_our_scores(tmp_path, triangle):
     result = CliRunner().invoke(commands.metrics, [str(scores)])
     assert result.exit_code == 0, result.output
     assert "False Match Rate" in result.output
-    plot = tmp_path / "roc.pdf"
-    result = CliRunner().invoke(commands.roc, [str(scores), "-o", str(plot)])
-    assert result.exit_code == 0, result.output
-    assert plot.stat().st_size > 1000
 
 
 def test_entry_points():
-    from importlib.metadata import entry_points
-
     for name in benchmarks():
         (database,) = entry_points(group="bob.bio.database", name=name)
-        assert database.load().name == name
+        assert str(database.load()) == f"PairDatabase('{name}')"
         (module,) = entry_points(group="bob.bio.config", name=name)
         assert module.load().database.name == name

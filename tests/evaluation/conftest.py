@@ -14,7 +14,7 @@ def student_file(tmp_path_factory):
 def random_faces(tmp_path_factory):
     from pair_world import RandomFaces
 
-    return RandomFaces(tmp_path_factory.mktemp("faces") / "images").draw()
+    return RandomFaces(tmp_path_factory.mktemp("faces") / "images")
 
 
 @pytest.fixture(scope="session")

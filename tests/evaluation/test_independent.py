@@ -15,6 +15,7 @@ from test_pipeline import SCORES, run
 
 from bob.paper.ijcb2023_synthdistill import toyfaces
 from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import teacher_pipeline
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
@@ -32,19 +33,15 @@ def photographs(tmp_path_factory):
     source = Verification("toyfaces-lfw", pairs=PAIRS * 4).opened
     pairs = source.pairs
     chosen = [*np.flatnonzero(pairs.genuine)[:99], *np.flatnonzero(~pairs.genuine)[: PAIRS - 99]]
-    rows = []
+    rows = ["left,right,genuine,fold"]
     for number, pair in enumerate(chosen):
-        left, right = (f"{side[pair]:05d}.png" for side in (pairs.left, pairs.right))
-        rows.append((left, right, int(pairs.genuine[pair]), number % 7))
-        for name, side in ((left, pairs.left), (right, pairs.right)):
-            if not (folder / name).exists():
-                from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
-
-                pixels = load_image(source.sources[side[pair]]).transpose(1, 2, 0)
-                Image.fromarray(pixels).save(folder / name)
-    pd.DataFrame(rows, columns=["left", "right", "genuine", "fold"]).to_csv(
-        folder / "pairs.csv", index=False
-    )
+        sides = [side[pair] for side in (pairs.left, pairs.right)]
+        for side in sides:
+            pixels = load_image(source.sources[side]).transpose(1, 2, 0)
+            Image.fromarray(pixels).save(folder / f"{side:05d}.png")
+        names = ",".join(f"{side:05d}.png" for side in sides)
+        rows.append(f"{names},{pairs.genuine[pair]},{number % 7}")
+    (folder / "pairs.csv").write_text("\n".join(rows))
     return folder
 
 
@@ -86,10 +83,9 @@ def test_scores_and_accuracy_are_those_of_a_second_computation(photographs, tmp_
     database = PairDatabase.from_csv(photographs / "pairs.csv", name="mine", title="My pairs")
     output = tmp_path / "teacher" / "mine"
     run(teacher_pipeline(toyfaces.TEACHER), database, output)
-    found = pd.read_csv(output / SCORES)
     by_name = {
         frozenset((row.probe_template_id, row.bio_ref_template_id)): row.score
-        for row in found.itertuples()
+        for row in pd.read_csv(output / SCORES).itertuples()
     }
     pairs = database.pairs()
     ours = [by_name[frozenset(names)] for names in zip(pairs["left"], pairs["right"], strict=True)]
@@ -114,56 +110,45 @@ def test_scores_and_accuracy_are_those_of_a_second_computation(photographs, tmp_
     assert "unknown origin" not in result.output
 
 
-def variants(path):
-    """Write one photograph in forms that show the same picture: names, and whether equal."""
-    image = Image.open(path).convert("RGB")
-    turned = image.transpose(Image.Transpose.ROTATE_90)  # to be shown turned back, clockwise
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned.save(path.with_name("exif.png"), exif=exif)
-    image.convert("RGBA").save(path.with_name("rgba.png"))
-    yield from ("exif.png", "rgba.png")
-
-
 @pytest.fixture
 def one(photographs, tmp_path):
-    """A folder with one photograph, its copy, and others to make up a benchmark."""
+    """A folder with a photograph and three others."""
     folder = tmp_path / "one"
     folder.mkdir()
-    names = sorted(path.name for path in photographs.glob("*.png"))[:4]
-    for name, new in zip(names, ("a.png", "b.png", "c.png", "d.png"), strict=True):
-        (folder / new).write_bytes((photographs / name).read_bytes())
+    for path, new in zip(sorted(photographs.glob("*.png")), "abcd", strict=False):
+        (folder / f"{new}.png").write_bytes(path.read_bytes())
     return folder
 
 
 def score(folder, name, output, **options):
-    """Score pairs of which one is of the photograph ``name`` with `b.png`."""
+    """Score pairs of which two are of the photograph ``name``: these two, and all."""
     rows = [f"{name},b.png,1,0", f"{name},c.png,0,0", "c.png,b.png,1,1", "d.png,b.png,0,1"]
     (folder / "pairs.csv").write_text("\n".join(["left,right,genuine,fold", *rows]))
     database = PairDatabase.from_csv(folder / "pairs.csv", **options)
     run(teacher_pipeline(toyfaces.TEACHER), database, output)
     found = pd.read_csv(output / SCORES)
-    stem = name.partition(".")[0]
-    mine = found[
-        found["probe_template_id"].str.contains(f"/{stem}")
-        | found["bio_ref_template_id"].str.contains(f"/{stem}")
-    ]
-    return sorted(mine["score"])
+    named = found["probe_template_id"] + found["bio_ref_template_id"]
+    return sorted(found["score"][named.str.contains(f"/{name}", regex=False)]), found["score"]
 
 
 def test_the_same_picture_in_another_form_has_the_same_score(one, tmp_path):
-    expected = score(one, "a.png", tmp_path / "a")
+    expected, _ = score(one, "a.png", tmp_path / "a")
     assert len(set(expected)) == 2
-    for name in variants(one / "a.png"):
-        assert score(one, name, tmp_path / name) == expected, name
-    grey = Image.open(one / "a.png").convert("L")
-    grey.save(one / "grey.png")
-    grey.convert("RGB").save(one / "grey3.png")
-    assert score(one, "grey.png", tmp_path / "g") == score(one, "grey3.png", tmp_path / "g3")
+    image = Image.open(one / "a.png").convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned back, clockwise
+    image.transpose(Image.Transpose.ROTATE_90).save(one / "exif.png", exif=exif)
+    image.convert("RGBA").save(one / "rgba.png")
+    for name in ("exif.png", "rgba.png"):
+        assert score(one, name, tmp_path / name)[0] == expected, name
+    image.convert("L").save(one / "grey.png")
+    image.convert("L").convert("RGB").save(one / "grey3.png")
+    grey, grey3 = (score(one, name, tmp_path / name)[0] for name in ("grey.png", "grey3.png"))
+    assert grey == grey3
 
 
 def test_twenty_megapixels_are_cropped_to_the_same_face(one, tmp_path):
-    expected = score(one, "a.png", tmp_path / "small")
+    expected, _ = score(one, "a.png", tmp_path / "small")
     scale, eyes = 40, ["path,reye_y,reye_x,leye_y,leye_x"]
     large = Image.open(one / "a.png").resize((112 * scale,) * 2, Image.Resampling.BICUBIC)
     large.save(one / "a.png")
@@ -171,38 +156,26 @@ def test_twenty_megapixels_are_cropped_to_the_same_face(one, tmp_path):
         places = [(place + 0.5) * by - 0.5 for place in (51.6, 38.2946, 51.6, 73.5318)]
         eyes.append(",".join([f"{name}.png", *map(str, places)]))
     (one / "eye_positions.csv").write_text("\n".join(eyes))
-    found = score(one, "a.png", tmp_path / "large")
+    found, _ = score(one, "a.png", tmp_path / "large")
     assert np.abs(np.subtract(found, expected)).max() < 0.1
 
 
-@pytest.mark.parametrize("form", ["truncated", "sixteen bits", "text"])
+@pytest.mark.parametrize("form", ["truncated", "sixteen bits"])
 def test_what_cannot_be_decoded_rightly_is_refused_or_never_matches(one, tmp_path, form):
-    expected = score(one, "c.png", tmp_path / "before")
-    assert np.isfinite(expected).all()
     content = (one / "a.png").read_bytes()
     if form == "truncated":
         (one / "a.png").write_bytes(content[: len(content) // 2])
-    elif form == "text":
-        (one / "a.png").write_text("no picture")
     else:
         deep = np.asarray(Image.open(one / "a.png").convert("L"), np.uint16) * 257
         Image.fromarray(deep).save(one / "a.png")
     with pytest.raises(SynthDistillError, match=r"a\.png"):
         score(one, "a.png", tmp_path / "out")
     assert not (tmp_path / "out" / SCORES).exists()
-    never = score(one, "a.png", tmp_path / "out", missing="never-match")
+    never, every = score(one, "a.png", tmp_path / "out", missing="never-match")
     assert never == [-np.inf, -np.inf]
+    assert np.isfinite(every).sum() == 2
     record = json.loads((tmp_path / "out" / "scores-dev.json").read_text())
     assert list(record["database"]["unusable"]) == ["a.png"]
-    rest = pd.read_csv(tmp_path / "out" / SCORES)["score"]
-    assert np.isfinite(rest).sum() == 2
-
-
-FIVE_LINES = """
-from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import network_pipeline
-
-pipeline = network_pipeline("my_networks:Mine")
-"""
 
 
 def test_a_network_of_ones_own_is_evaluated_and_tabulated(photographs, tmp_path):
@@ -212,7 +185,10 @@ def test_a_network_of_ones_own_is_evaluated_and_tabulated(photographs, tmp_path)
         "    def forward(self, faces):\n"
         "        return torch.nn.functional.avg_pool2d(faces, 16).view(len(faces), -1)\n"
     )
-    (tmp_path / "mine.py").write_text(FIVE_LINES)
+    (tmp_path / "mine.py").write_text(
+        "from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import network_pipeline\n"
+        'pipeline = network_pipeline("my_networks:Mine")\n'
+    )
     (tmp_path / "pairs.py").write_text(
         "from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase\n"
         f"database = PairDatabase.from_csv({str(photographs / 'pairs.csv')!r}, 'photographs')\n"

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,63 +8,73 @@ from scipy.stats import norm
 
 from bob.paper.ijcb2023_synthdistill.evaluation import plots
 
+STYLES = plots.styles(["good", "bad"])
+
 
 @pytest.fixture(scope="module")
-def pair_scores():
+def scores():
     rng = np.random.default_rng(3)
     genuine = np.arange(200) % 2 == 0
     return {
-        name: (genuine, rng.normal(size=200) + genuine * distance)
+        name: pd.DataFrame({"genuine": genuine, "score": rng.normal(size=200) + genuine * distance})
         for name, distance in (("good", 3.0), ("bad", 0.5))
     }
 
 
-def test_roc_ends_where_everything_is_accepted(pair_scores):
-    (ax,) = plots.plot_roc(pair_scores, "LFW").axes
-    genuine, score = pair_scores["good"]
+def test_each_model_looks_the_same_everywhere_and_unlike_others():
+    labels = [str(number) for number in range(30)]
+    styles = plots.styles(labels)
+    looks = [(style["color"], style["linestyle"]) for style in styles.values()]
+    assert len(set(looks)) == 30
+    # neighbours differ without colours
+    assert all(one[1] != other[1] for one, other in itertools.pairwise(looks))
+
+
+def test_roc_and_det_are_rates_of_pairs(scores):
+    (ax,) = plots.plot_roc(scores, "LFW", STYLES).axes
+    (det,) = plots.plot_det(scores, "LFW", STYLES).axes
     assert [line.get_label() for line in ax.lines] == ["good", "bad"]
-    far, tar = ax.lines[0].get_data()
+    assert [line.get_color() for line in ax.lines] == [s["color"] for s in STYLES.values()]
+    far, tar = ax.lines[1].get_data()
     assert (far[-1], tar[-1]) == (1, 1)
-    # at the threshold of any score both rates are counts of pairs
-    threshold = np.sort(score)[77]
-    expected = ((score >= threshold)[~genuine].mean(), (score >= threshold)[genuine].mean())
+    genuine, score = scores["bad"]["genuine"], scores["bad"]["score"]
+    accepted = score >= np.sort(score)[77]
+    expected = accepted[~genuine].mean(), accepted[genuine].mean()
     assert any(np.allclose(expected, point) for point in zip(far, tar, strict=True))
     # below one false accept nothing is measured
     assert ax.get_xlim()[0] == pytest.approx(1 / 100)
+    far, frr = norm.cdf(det.lines[1].get_data())
+    points = zip(far, 1 - frr, strict=True)
+    assert any(np.allclose(expected, point) for point in points)
 
 
-def test_det_mirrors_the_roc(pair_scores):
-    (ax,) = plots.plot_det(pair_scores, "LFW").axes
-    far, frr = norm.cdf(ax.lines[1].get_data())
-    genuine, score = pair_scores["bad"]
-    threshold = np.sort(score)[100]
-    accepted = score >= threshold
-    expected = (accepted[~genuine].mean(), 1 - accepted[genuine].mean())
-    assert any(np.allclose(expected, point) for point in zip(far, frr, strict=True))
-
-
-def test_histograms_count_every_pair(pair_scores):
-    axes = plots.plot_histograms(pair_scores, "LFW").axes
-    assert [ax.get_title() for ax in axes] == ["good", "bad"]
+def test_histograms_count_every_pair(scores):
+    scores = {**scores, "equal": scores["bad"].assign(score=-np.inf)}
+    axes = plots.plot_histograms(scores, "LFW", STYLES).axes
+    assert [ax.get_title() for ax in axes] == list(scores)
     for ax in axes:
         assert sum(patch.get_data().values.sum() for patch in ax.patches) == 200
 
 
-def test_equal_and_perfect_scores_can_be_drawn(tmp_path):
-    genuine = np.arange(20) % 2 == 0
-    scores = {"equal": (genuine, np.zeros(20)), "perfect": (genuine, genuine.astype(float))}
-    for plot in (plots.plot_roc, plots.plot_det, plots.plot_histograms):
-        plots.save_figure(plot(scores, "x"), tmp_path, "x")
+def test_equal_and_perfect_scores_can_be_drawn(scores, tmp_path):
+    frame = scores["good"]
+    perfect = {"good": frame.assign(score=0.0), "bad": frame.assign(score=frame["genuine"] * 1.0)}
+    for plot in plots.SCORE_PLOTS.values():
+        plots.save_figure(plot(perfect, "x", STYLES), tmp_path, "x")
 
 
-def test_figures_are_files_of_both_kinds_and_the_same_twice(pair_scores, tmp_path):
-    first = plots.save_figure(plots.plot_roc(pair_scores, "LFW"), tmp_path / "a", "roc")
-    second = plots.save_figure(plots.plot_roc(pair_scores, "LFW"), tmp_path / "b", "roc")
+def test_figures_are_files_of_both_kinds_and_the_same_twice(scores, tmp_path):
+    first, second = (
+        plots.save_figure(plots.plot_roc(scores, "LFW", STYLES), tmp_path / folder, "roc")
+        for folder in "ab"
+    )
     assert [path.name for path in first] == ["roc.png", "roc.pdf"]
     with Image.open(first[0]) as picture:
         assert min(picture.size) > 300
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
-    assert first[1].read_bytes().startswith(b"%PDF")
+    # TrueType, as journals want
+    assert b"/FontFile2" in first[1].read_bytes()
+    assert b"/Type3" not in first[1].read_bytes()
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
 
@@ -71,23 +83,19 @@ def test_training_curves_show_losses_and_cosines_against_images():
     log = pd.DataFrame(
         {
             "epoch": [1, 2],
-            "images": [100, 200],
-            "learning_rate": [1e-3, 1e-3],
-            "loss_fresh": [0.5, 0.25],
+            "images": [1000, 2000],
+            "loss_resampled": [0.5, 0.25],
             "validation_cosine": [0.5, 0.75],
             "validation_mse": [np.nan, np.nan],
         }
     )
-    axes = plots.plot_training({"run": log, "longer": log * 2}).axes
-    assert [ax.get_title() for ax in axes] == ["loss fresh", "validation cosine"]
-    assert axes[0].lines[0].get_xdata().tolist() == [100, 200]
+    axes = plots.plot_training({"good": log, "bad": log * 2}, STYLES).axes
+    assert [ax.get_title() for ax in axes] == ["loss second batch", "validation cosine"]
+    assert axes[0].lines[0].get_xdata().tolist() == [1, 2]
     assert axes[0].get_yscale() == "log"
     assert axes[1].lines[1].get_ydata().tolist() == [1.0, 1.5]
-
-
-def test_no_logs_no_figure():
-    assert plots.plot_training({}) is None
-    assert plots.plot_training({"run": pd.DataFrame({"epoch": [1]})}) is None
+    assert plots.plot_training({}, {}) is None
+    assert plots.plot_training({"good": log[["epoch"]]}, STYLES) is None
 
 
 def test_published_points_are_hollow_and_never_joined():
@@ -101,8 +109,7 @@ def test_published_points_are_hollow_and_never_joined():
         dtype=object,
     )
     ax = plots.plot_property(rows, "coefficient", {"lfw": "LFW"}, "x", "y").axes[0]
-    lines = {line.get_label(): line for line in ax.lines}
-    theirs = lines["LFW, published"]
+    theirs = next(line for line in ax.lines if line.get_label() == "LFW, published")
     assert theirs.get_markerfacecolor() == "none"
     assert theirs.get_linestyle() == "None"
     (ours,) = (container.lines[0] for container in ax.containers)

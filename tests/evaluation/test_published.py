@@ -10,26 +10,22 @@ from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def test_every_number_of_the_file_arrives_in_our_units():
+    assert list(published.BENCHMARKS) == [benchmark.name for benchmark in REAL]
     path = Path(published.__file__).with_name("published_results.csv")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     results = published_results()
     assert len(results) == len(rows) > 40
-    for row, (_, result) in zip(rows, results.iterrows(), strict=True):
+    for row, result in zip(rows, results.to_dict("records"), strict=True):
         for name in published.BENCHMARKS:
             text, value = row[name.replace("-", "_")], result[name]
             assert (value is None) == (text == "")
             if value is not None:
                 assert f"{value * 100:.2f}" == f"{float(text):.2f}"
         assert (result["parameters"] is None) == (row["params_m"] == "")
-        assert result["section"] == row["group"]
-        assert result["kind"] == "published"
+        assert (result["section"], result["kind"]) == (row["group"], "published")
         assert result["source"] == f"{row['source']} ({row['verified']})"
         assert result["verified"] in ("read at source", "secondary source")
-
-
-def test_columns_are_the_real_benchmarks():
-    assert list(published.BENCHMARKS) == [benchmark.name for benchmark in REAL]
 
 
 def test_what_the_abstract_does_not_say_is_unknown():
@@ -39,13 +35,10 @@ def test_what_the_abstract_does_not_say_is_unknown():
     assert [result[name] for name in unknown] == [None] * 6
 
 
-def test_select_tells_models_of_one_name_apart():
+def test_models_of_one_name_and_mistyped_ones():
     assert len(select_published(model="DCFace")) == 2
     (result,) = select_published(model="DCFace", synthetic_images="1.2M").to_dict("records")
     assert result["lfw"] == 0.9858
-
-
-def test_mistyped_names_are_refused():
     with pytest.raises(SynthDistillError, match=r"no published result has model = 'DCFase'.*mean"):
         select_published(model="DCFase")
     with pytest.raises(SynthDistillError, match="no field 'modell'"):

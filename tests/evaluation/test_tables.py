@@ -36,28 +36,22 @@ def _cells(line):
 
 def test_markdown_tells_measured_from_published(small_table):
     lines = to_markdown(small_table).splitlines()
-    rows = {_cells(line)[0]: _cells(line)[1:] for line in lines if line.startswith("|")}
+    grid = [line for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in grid} == {4}
+    rows = {_cells(line)[0]: _cells(line)[1:] for line in grid}
     assert rows["mine\\_1 & co"] == ["1.2", "99.52 ± 0.34"]
     assert rows["not evaluated"] == ["", ""]
     assert rows["*Theirs\\** [1]"] == ["", "*99.77*"]
     assert rows["*Other* [1]"] == ["", "*90.00*"]
     # an unknown cell is empty, not an empty pair of asterisks
     assert rows["*Third* [2]"] == ["", ""]
-    assert "[1] A paper, p. 3" in lines
-    assert "[2] A\\_page" in lines
-    assert "a note" in lines
+    assert {"[1] A paper, p. 3", "[2] A\\_page", "a note"} < set(lines)
     assert rows["**theirs (100 %)**"] == ["", ""]
 
 
-def test_markdown_rows_have_one_cell_a_column(small_table):
-    lines = [line for line in to_markdown(small_table).splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in lines} == {4}
-
-
-def test_markdown_without_published_rows_says_nothing_of_them(small_table):
+def test_without_published_rows_nothing_is_said_of_them(small_table):
     table = Table("t", small_table.columns, small_table.rows[:2])
-    assert "published" not in to_markdown(table)
-    assert "published" not in to_latex(table)
+    assert "published" not in to_markdown(table) + to_latex(table)
     # a single section needs no headline
     assert "**ours**" not in to_markdown(table)
 
@@ -68,8 +62,6 @@ def test_latex_is_escaped_and_balanced(small_table):
     assert r"\textit{Theirs*}\textsuperscript{1} &  & \textit{99.77} \\" in text
     assert r"\caption{50 \% \& more}" in text
     assert r"theirs (100 \%)" in text
-    for rule in ("toprule", "midrule", "bottomrule"):
-        assert f"\\{rule}" in text
     for name in ("table", "tabular", "minipage"):
         assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
@@ -77,9 +69,6 @@ def test_latex_is_escaped_and_balanced(small_table):
         line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
     ]
     assert {line.replace(r"\&", "").count("&") for line in rows} == {2}
-
-
-def test_every_special_character_of_latex_is_escaped():
     assert escape_latex("a_b%c$d#e{f}g&h~i^j\\k") == (
         r"a\_b\%c\$d\#e\{f\}g\&h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
     )
@@ -87,17 +76,11 @@ def test_every_special_character_of_latex_is_escaped():
 
 def test_csv_holds_base_units_and_the_kind(small_table):
     rows = list(csv.DictReader(io.StringIO(to_csv(small_table))))
-    assert list(rows[0]) == [
-        "section", "model", "kind", "parameters", "lfw", "lfw_std", "source",
-    ]  # fmt: skip
-    assert (rows[0]["kind"], rows[0]["lfw"], rows[0]["lfw_std"]) == (
-        "measured",
-        "0.99519",
-        "0.0034",
-    )
+    names = ["section", "model", "kind", "parameters", "lfw", "lfw_std", "source"]
+    assert list(rows[0]) == names
+    assert list(rows[0].values())[2:-1] == ["measured", "1250000.0", "0.99519", "0.0034"]
     assert rows[1]["lfw"] == ""
-    assert (rows[2]["kind"], rows[2]["lfw"], rows[2]["lfw_std"]) == ("published", "0.9977", "")
-    assert rows[2]["source"] == "A paper, p. 3"
+    assert list(rows[2].values())[2:] == ["published", "", "0.9977", "", "A paper, p. 3"]
 
 
 def test_the_three_files_are_written(small_table, tmp_path):

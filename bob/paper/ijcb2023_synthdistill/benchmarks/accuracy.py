@@ -47,17 +47,11 @@ def ten_fold_accuracy(scores: ArrayLike, genuine: ArrayLike, fold: ArrayLike) ->
     folds, places = numpy.unique(numpy.asarray(fold), return_inverse=True)
     # a distance is below the thresholds from here on
     first = numpy.searchsorted(THRESHOLDS, distances(scores), side="right")
-
-    def accepted(chosen: numpy.ndarray) -> numpy.ndarray:
-        """Count the chosen pairs of each fold below each threshold."""
-        width = len(THRESHOLDS) + 1
-        cells = numpy.bincount(
-            places[chosen] * width + first[chosen], minlength=len(folds) * width
-        ).reshape(len(folds), width)
-        return cells.cumsum(axis=1)[:, :-1]
-
+    accepted = numpy.zeros((2, len(folds), len(THRESHOLDS) + 1), int)
+    numpy.add.at(accepted, (genuine.astype(int), places, first), 1)
+    false, true = accepted.cumsum(axis=2)[:, :, :-1]
     impostors = numpy.bincount(places[~genuine], minlength=len(folds))
-    right = accepted(genuine) + impostors[:, None] - accepted(~genuine)
+    right = true + impostors[:, None] - false
     best = numpy.argmax(right.sum(axis=0) - right, axis=1)
     per_fold = right[numpy.arange(len(folds)), best] / numpy.bincount(places)
     return FoldAccuracy(float(per_fold.mean()), float(per_fold.std()), per_fold.tolist())
@@ -80,37 +74,33 @@ def eer(scores: ArrayLike, genuine: ArrayLike) -> float:
 
 
 def threshold_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
-    """Find the lowest threshold that accepts no more than ``far`` (at most 1) of the impostors.
+    """Find the lowest threshold that at most a fraction ``far`` (above 0) of impostors exceeds.
 
-    A score must be above it. Nothing is interpolated: it is an impostor's score, or minus infinity.
-    None if there are fewer impostors than ``1 / far``, so that not even one may be accepted.
+    A score must be above it. Nothing is interpolated. None if there are fewer impostors than
+    ``1 / far``, so that not even one may be accepted.
     """
-    impostors = numpy.sort(numpy.asarray(scores, dtype=float)[~numpy.asarray(genuine, dtype=bool)])
+    impostors = numpy.asarray(scores, dtype=float)[~numpy.asarray(genuine, dtype=bool)]
     # 0.001 * 3000 may be a little less than 3
     allowed = math.floor(far * len(impostors) * (1 + 1e-12))
     if allowed < 1:
         return None
-    return float(impostors[-1 - allowed]) if allowed < len(impostors) else -math.inf
+    return float(numpy.sort(impostors)[::-1][allowed]) if allowed < len(impostors) else -math.inf
 
 
 def tar_at_far(scores: ArrayLike, genuine: ArrayLike, far: float) -> float | None:
-    """Compute the true acceptance rate at the threshold of :py:func:`threshold_at_far`."""
+    """Compute the true acceptance rate at a false one, None as of :py:func:`threshold_at_far`."""
     threshold = threshold_at_far(scores, genuine, far)
-    if threshold is None:
-        return None
-    scores, genuine = numpy.asarray(scores, dtype=float), numpy.asarray(genuine, dtype=bool)
-    return float((scores[genuine] > threshold).mean())
+    own = numpy.asarray(scores, dtype=float)[numpy.asarray(genuine, dtype=bool)]
+    return None if threshold is None else float((own > threshold).mean())
 
 
 def summary(scores: "pandas.DataFrame") -> dict[str, Any]:
     """Compute all metrics of one benchmark from what :py:func:`.scores.read_scores` gives.
 
-    Keys: ``accuracy``, ``accuracy_std``, ``accuracy_per_fold``, ``eer``, ``tar_at_far`` (by the
-    rate as text; None where there are too few impostors), ``pairs``, ``genuine``, ``impostors``,
-    and ``never_match``: how many pairs have an image that could not be used.
+    ``tar_at_far`` goes by the rate as text, with None where there are too few impostors;
+    ``never_match`` counts the pairs of which an image could not be used.
     """
-    values = scores["score"].to_numpy()
-    genuine = scores["genuine"].to_numpy()
+    values, genuine = scores["score"].to_numpy(), scores["genuine"].to_numpy()
     accuracy = ten_fold_accuracy(values, genuine, scores["fold"].to_numpy())
     return {
         "accuracy": accuracy.accuracy,

@@ -68,8 +68,7 @@ def read_agedb(path: Path, pairs: int) -> list[ListedPair]:
     """
     listed = []
     try:
-        splits = _read_splits(path)
-        for fold, parts in enumerate(splits):
+        for fold, parts in enumerate(_read_splits(path)):
             (labels,) = (part for part in parts if not isinstance(part[0], str | list))
             (images,) = (part for part in parts if isinstance(part[0], list))
             sides = images if len(images) == 2 else zip(*images, strict=True)
@@ -84,8 +83,8 @@ def read_agedb(path: Path, pairs: int) -> list[ListedPair]:
     except Exception as error:  # a damaged file can fail anywhere
         said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
         raise SynthDistillError(
-            f"{path} is not AgeDB's protocol (a MATLAB file of version 5 to 7 with the variable "
-            f"`splits`: images, 2 x N, with N labels +1 or -1), or it is damaged: "
+            f"{path} is not AgeDB's protocol (a MATLAB file of version 5 to 7, in whose `splits` "
+            "images, 2 x N, stand with N labels +1 or -1), or it is damaged: "
             f"{(said or str(error)).split(chr(10))[-1][:200]!a}. Get the official file again."
         ) from error
     sizes = numpy.bincount([pair.fold for pair in listed], minlength=FOLDS).tolist()

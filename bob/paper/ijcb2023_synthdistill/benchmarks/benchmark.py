@@ -22,17 +22,14 @@ class Benchmark:
 
     Parameters
     ----------
-    name
-        As commands take it: ``cfp-fp``.
-    title
-        As tables print it: ``CFP-FP``.
+    name, title
+        As commands take it and as tables print it: ``cfp-fp``, ``CFP-FP``.
     pairs
         Number of pairs, half of them genuine, in 10 folds; 0 for a list of one's own, which may
         have any number of each kind and any folds.
-    list_name
-        The official pair list, relative to its folder; or the path of one's own.
-    read_list
-        Reads that list, given its path and the number of pairs.
+    list_name, read_list
+        The official pair list, relative to its folder, or the path of one's own; and what reads it,
+        given its path and the number of pairs.
     bin_name
         InsightFace's file.
     key
@@ -42,7 +39,6 @@ class Benchmark:
     provide
         Draws or finds the files when no folder is given. Takes the benchmark, and the number of
         pairs if one was asked for; gives the folder or file, and the number of pairs in it.
-        Without it ``key`` must be set.
     """
 
     name: str
@@ -85,11 +81,7 @@ def benchmarks() -> dict[str, Benchmark]:
 
 
 def get_benchmark(name: str, pairs: int | None = None) -> Benchmark:
-    """Find a benchmark by its name.
-
-    ``pairs`` is another number of pairs, a multiple of 20: for a list of one's own in the official
-    form.
-    """
+    """Find a benchmark by its name, perhaps with another number of ``pairs``."""
     known = benchmarks()
     if name not in known:
         raise SynthDistillError(

@@ -25,16 +25,15 @@ def read_bin(path: Path, pairs: int, title: str) -> tuple[list[ListedPair], dict
     """
     # `encoding="bytes"`: what Python 2 wrote as strings are images
     content = read_pickle(path, {**PLAIN, **NUMPY}, what=_WHAT, encoding="bytes")
-    if not isinstance(content, list | tuple) or len(content) != 2:
-        raise _unexpected(path, "a pair of lists, images and labels")
-    encoded = _list(content[0], path, "a list of images")
-    labels = _list(content[1], path, "a list of labels")
+    lists = [_list(part) for part in content] if isinstance(content, list | tuple) else []
+    if len(lists) != 2 or None in lists:
+        raise _unexpected(path, "a list of images and a list of labels")
+    encoded, labels = (part or [] for part in lists)
     if not all(isinstance(label, bool | int) and label in (0, 1) for label in labels):
         raise _unexpected(path, "labels that are true or false")
     if len(encoded) != 2 * len(labels):
-        raise SynthDistillError(
-            f"{path} has {len(encoded):,} images and {len(labels):,} labels: two images for each "
-            "label were expected. Download or copy it again."
+        raise _unexpected(
+            path, f"two images for each label, not {len(encoded):,} for {len(labels):,} labels,"
         )
     check_numbers(labels, pairs, path, title)
     names, sources = _images(encoded, path)
@@ -45,31 +44,33 @@ def read_bin(path: Path, pairs: int, title: str) -> tuple[list[ListedPair], dict
     return listed, sources
 
 
+def _list(value: Any) -> list[Any] | None:
+    if isinstance(value, NumpyArray) and value.value.ndim == 1:
+        return value.value.tolist()
+    return list(value) if isinstance(value, list | tuple) else None
+
+
 def _images(encoded: list[Any], path: Path) -> tuple[list[str], dict[str, ImageSource]]:
     """Name the images, equal ones equally, and find their places in the file."""
     names: list[str] = []
     sources: dict[str, ImageSource] = {}
     by_content: dict[bytes, str] = {}
-    by_object: dict[int, str] = {}
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
         position = 0
         for number, item in enumerate(encoded):
-            # one object listed a thousand times is looked at once
-            name = by_object.get(id(item))
-            if name is None:
-                image = _bytes(item, number, path)
-                name = by_object[id(item)] = by_content.setdefault(image, f"{number:05d}")
-                if name not in sources:
-                    # images lie in the file one after the other, unless protocol 2 escaped them:
-                    # then they travel with the samples
-                    found = file.find(image, position) if position >= 0 else -1
-                    position = found + len(image) if found >= 0 else -1
-                    sources[name] = (
-                        ImageSource(str(path), found, len(image))
-                        if found >= 0
-                        else ImageSource(str(path), content=image)
-                    )
+            image = _bytes(item, number, path)
+            name = by_content.setdefault(image, f"{number:05d}")
             names.append(name)
+            if name not in sources:
+                # images lie in the file one after the other, unless protocol 2 escaped them: then
+                # they travel with the samples
+                found = file.find(image, position) if position >= 0 else -1
+                position = found + len(image) if found >= 0 else -1
+                sources[name] = (
+                    ImageSource(str(path), found, len(image))
+                    if found >= 0
+                    else ImageSource(str(path), content=image)
+                )
     return names, sources
 
 
@@ -79,14 +80,6 @@ def _bytes(item: Any, number: int, path: Path) -> bytes:
     if not isinstance(item, bytes | bytearray) or not item:
         raise _unexpected(path, f"an encoded image as number {number:,} of its list")
     return bytes(item)
-
-
-def _list(value: Any, path: Path, expected: str) -> list[Any]:
-    if isinstance(value, NumpyArray) and value.value.ndim == 1:
-        return value.value.tolist()
-    if not isinstance(value, list | tuple):
-        raise _unexpected(path, expected)
-    return list(value)
 
 
 def _unexpected(path: Path, expected: str) -> SynthDistillError:

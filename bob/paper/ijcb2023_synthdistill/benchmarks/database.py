@@ -28,10 +28,9 @@ class PairDatabase(Verification, Database):
     ``[3, H, W]``, and travel to workers as a place in a file. Metadata of sample sets:
     ``template_id``, ``subject_id`` (equal if and only if the pair is genuine), ``fold`` and
     ``label`` (all folds and labels that the image has pairs of, such as ``3`` and
-    ``genuine+impostor``). Unaligned images have ``annotations`` with both eyes; those of aligned
-    ones are None, and the database's ``fixed_positions`` says where the eyes are. Samples of images
-    that are to match never have ``unusable``, which says why; whoever embeds them has to see to it
-    that their scores are minus infinity.
+    ``genuine+impostor``). Unaligned images have ``annotations`` with both eyes. Images that are to
+    match never have ``unusable``, which says why; whoever embeds them has to see to it that their
+    scores are minus infinity.
     """
 
     protocol = "default"
@@ -58,27 +57,23 @@ class PairDatabase(Verification, Database):
 
     def references(self, group: str = "dev") -> list[SampleSet]:
         """List the references, one image each."""
-        if group not in (None, "dev"):
-            return []
-        return SampleSets(self, map(self._sample_set, sorted(self._references())))
+        chosen = sorted(self._references()) if group in (None, "dev") else []
+        return SampleSets(self, map(self._sample_set, chosen))
 
     def probes(self, group: str = "dev") -> list[SampleSet]:
         """List the probes, one image each, with the template ids of their ``references``."""
-        if group not in (None, "dev"):
-            return []
+        chosen = sorted(self.arranged.references.items()) if group in (None, "dev") else []
         references = self._references()
-        return SampleSets(
-            self,
-            (
-                self._sample_set(
-                    template,
-                    # parallel workers must not write one feature file at the same time
-                    mark="~probe" if template in references else "",
-                    references=[self.template_id(other) for other in others],
-                )
-                for template, others in sorted(self.arranged.references.items())
-            ),
+        sets = (
+            self._sample_set(
+                template,
+                # keys are unique: parallel workers must not write one feature file
+                mark="~probe" if template in references else "",
+                references=[self.template_id(other) for other in others],
+            )
+            for template, others in chosen
         )
+        return SampleSets(self, sets)
 
     def all_samples(self, groups: str | list[str] | None = None) -> list[Sample]:
         """List all distinct images as samples."""

@@ -17,18 +17,13 @@ ending may be left out), ``reye_y``, ``reye_x`` (the person's right eye, so the 
 the image), ``leye_y``, ``leye_x``; pixels from the upper left corner of the picture as viewers show
 it, turned as its EXIF orientation says."""
 
+EYES_COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
+
 MIN_EYE_DISTANCE = 3
 """Pixels between two eyes: where they are nearer, there is no face to be recognised."""
 
-EYES_COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
-
 Eyes = dict[str, tuple[float, float]]
 """Eye positions in Bob's words: ``reye`` and ``leye``, each (y, x)."""
-
-
-def _composed(name: str) -> str:
-    """Put letters and their accents together, which macOS stores apart."""
-    return unicodedata.normalize("NFC", name)
 
 
 def read_eyes(path: Path, names: Sequence[str], complete: bool) -> list[Eyes]:
@@ -43,41 +38,44 @@ def read_eyes(path: Path, names: Sequence[str], complete: bool) -> list[Eyes]:
             raise SynthDistillError(
                 f"{where}: a path and four numbers were expected: {error}."
             ) from error
-        reye, leye = (numbers[0], numbers[1]), (numbers[2], numbers[3])
         name = _composed(image_name(row["path"], where, ending=True))
-        positions[name] = {"reye": reye, "leye": leye}
+        positions[name] = {"reye": (numbers[0], numbers[1]), "leye": (numbers[2], numbers[3])}
         positions.setdefault(without_ending(name), positions[name])
     keys = [_composed(name) for name in names]
-    keys = [key if key in positions else without_ending(key) for key in keys]
-    missing = [name for name, key in zip(names, keys, strict=True) if key not in positions]
+    found = [positions.get(key) or positions.get(without_ending(key)) for key in keys]
+    missing = [name for name, eyes in zip(names, found, strict=True) if eyes is None]
     if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{path} lacks the eye positions of {len(missing):,} of {len(names):,} images: "
             f"{first(missing)}."
         )
     nowhere = (math.nan, math.nan)
-    eyes = [positions.get(key, {"reye": nowhere, "leye": nowhere}) for key in keys]
-    exchanged = sum(eye["reye"][1] > eye["leye"][1] for eye in eyes)
-    if exchanged > len(eyes) // 2:
+    all_eyes = [eyes or {"reye": nowhere, "leye": nowhere} for eyes in found]
+    exchanged = sum(eyes["reye"][1] > eyes["leye"][1] for eyes in all_eyes)
+    if exchanged > len(all_eyes) // 2:
         raise SynthDistillError(
-            f"{path} has the eyes exchanged in {exchanged:,} of {len(eyes):,} images: `reye` is "
-            "the person's right eye, which is left in the image."
+            f"{path} has the eyes exchanged in {exchanged:,} of {len(all_eyes):,} images: `reye` "
+            "is the person's right eye, which is left in the image."
         )
-    return eyes
+    return all_eyes
+
+
+def _composed(name: str) -> str:
+    """Put letters and their accents together, which macOS stores apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def check_eyes(source: ImageSource, eyes: Eyes, height: int, width: int) -> None:
     """Refuse eyes that lie outside of their image, or are too near to be those of a face."""
-    outside = not all(0 <= y <= height and 0 <= x <= width for y, x in eyes.values())
-    if outside or math.dist(eyes["reye"], eyes["leye"]) < MIN_EYE_DISTANCE:
-        raise SynthDistillError(
-            f"{source}: its eyes (y, x) are at {eyes['reye']} and {eyes['leye']}, "
-            + (
-                f"outside of its {width}x{height} pixels."
-                if outside
-                else f"less than {MIN_EYE_DISTANCE} pixels from each other."
-            )
-        )
+    if not all(0 <= y <= height and 0 <= x <= width for y, x in eyes.values()):
+        problem = f"outside of its {width}x{height} pixels"
+    elif math.dist(eyes["reye"], eyes["leye"]) < MIN_EYE_DISTANCE:
+        problem = f"less than {MIN_EYE_DISTANCE} pixels from each other"
+    else:
+        return
+    raise SynthDistillError(
+        f"{source}: its eyes (y, x) are at {eyes['reye']} and {eyes['leye']}, {problem}."
+    )
 
 
 def are_elsewhere(eyes: Sequence[Eyes]) -> bool:

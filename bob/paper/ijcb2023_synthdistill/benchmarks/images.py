@@ -29,18 +29,10 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where one encoded image lies. Small: one travels to a worker with each sample.
+    """Where one encoded image lies: a file, or ``length`` of its bytes from ``offset`` on.
 
-    Parameters
-    ----------
-    path
-        The file.
-    offset, length
-        Which of its bytes; all of them without a length.
-    aligned
-        Whether it must be an aligned face of 112x112 pixels.
-    content
-        The encoded image itself, where the file stores it in an escaped form.
+    Small: one travels to a worker with each sample. ``aligned``: it must be an aligned face of
+    112x112 pixels. ``content`` is the image itself, where the file stores it in an escaped form.
     """
 
     path: str
@@ -69,56 +61,34 @@ class ImageSource:
             raise SynthDistillError(f"cannot read {self}: {error.strerror or error}.") from error
 
 
-def load_image(source: ImageSource) -> numpy.ndarray:
-    """Read and decode one image: ``[3, H, W]``, uint8, RGB, as Bob has images.
-
-    Images that are missing, unreadable or of a wrong size are refused by name.
-    """
-    try:
-        return decode(source.read(), aligned=source.aligned)
-    except ValueError as error:
-        raise SynthDistillError(f"{source}: {error}.") from error
-
-
-def decode(content: bytes, *, aligned: bool) -> numpy.ndarray:
-    """Decode one image, turned as its EXIF orientation says: ``[3, H, W]``, uint8, RGB.
-
-    Raises
-    ------
-    ValueError
-        These bytes are no image, a part of one, or one of the wrong kind or size (``aligned``: not
-        112x112); says which.
-    """
+@contextlib.contextmanager
+def _opened(source: ImageSource, *, header: bool) -> Iterator[Image.Image]:
+    """Open an image: whatever is wrong with it, now or while it is decoded, is told by its name."""
     # bob.io.base makes Pillow fill what is missing of an image with grey, in the whole process
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    own_file = source.content is None and source.length is None
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            # known from the header, before anything is decoded
-            if not (refusal := _refusal(image, aligned)):
-                ImageOps.exif_transpose(image, in_place=True)
-                pixels = numpy.asarray(image.convert("RGB"))
-    except Exception as error:  # damaged images make Pillow raise nearly anything
-        raise ValueError(
-            f"no readable image of {len(content):,} bytes ({'/'.join(FORMATS)} expected): "
-            f"{str(error)[:100]!a}"
-        ) from error
-    if refusal:
-        raise ValueError(refusal)
-    return numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-@contextlib.contextmanager
-def _header(source: ImageSource) -> Iterator[Image.Image]:
-    """Open an image without decoding it."""
-    whole_file = source.content is None and source.length is None
-    try:
-        file = source.path if whole_file else io.BytesIO(source.read())
+        file = source.path if header and own_file else io.BytesIO(source.read())
         with Image.open(file, formats=FORMATS) as image:
             yield image
     except SynthDistillError:
         raise
     except Exception as error:  # damaged images make Pillow raise nearly anything
-        raise SynthDistillError(f"cannot read {source}: {str(error)[:100]!a}.") from error
+        raise SynthDistillError(
+            f"{source}: no readable image ({'/'.join(FORMATS)} expected): {str(error)[:100]!a}."
+        ) from error
+
+
+def load_image(source: ImageSource) -> numpy.ndarray:
+    """Decode one image, turned as its EXIF orientation says: ``[3, H, W]``, uint8, RGB.
+
+    Images that are missing, unreadable or of a wrong size are refused by name.
+    """
+    with _opened(source, header=False) as image:
+        _check(image, source)
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = numpy.asarray(image.convert("RGB"))
+    return numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def read_size(source: ImageSource) -> tuple[int, int]:
@@ -126,9 +96,8 @@ def read_size(source: ImageSource) -> tuple[int, int]:
 
     Images that are missing, unreadable or of a wrong kind or size are refused by name.
     """
-    with _header(source) as image:
-        if refusal := _refusal(image, source.aligned):
-            raise SynthDistillError(f"{source}: {refusal}.")
+    with _opened(source, header=True) as image:
+        _check(image, source)
         width, height = image.size
         # a PNG without would be decoded in search of it
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
@@ -138,7 +107,7 @@ def read_size(source: ImageSource) -> tuple[int, int]:
 
 def is_drawn(source: ImageSource) -> bool:
     """Tell whether an image has :py:data:`DRAWN_MARK` in a comment; it may be unreadable."""
-    with contextlib.suppress(SynthDistillError), _header(source) as image:
+    with contextlib.suppress(SynthDistillError), _opened(source, header=True) as image:
         return any(
             DRAWN_MARK in (value if isinstance(value, bytes) else str(value).encode())
             for value in image.info.values()
@@ -146,19 +115,20 @@ def is_drawn(source: ImageSource) -> bool:
     return False
 
 
-def _refusal(image: Image.Image, aligned: bool) -> str:
-    """Say from an image's header why it cannot be used; nothing if it can."""
-    width, height = image.size
-    if aligned and image.size != (ALIGNED_SIZE, ALIGNED_SIZE):
-        return (
-            f"an aligned face of {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels was expected, this image "
-            f"has {width}x{height}"
+def _check(image: Image.Image, source: ImageSource) -> None:
+    """Refuse by its header an image that cannot be used."""
+    size = f"{image.width}x{image.height}"
+    if source.aligned and image.size != (ALIGNED_SIZE, ALIGNED_SIZE):
+        refusal = (
+            f"an aligned face of {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels was expected, not {size}"
         )
-    if width * height > MAX_PIXELS:
-        return f"an image of {width}x{height} pixels is larger than any photograph of a benchmark"
-    if image.mode[0] in "IF":
-        return (
+    elif image.width * image.height > MAX_PIXELS:
+        refusal = f"an image of {size} pixels is larger than any photograph of a benchmark"
+    elif image.mode[0] in "IF":
+        refusal = (
             "8 bits were expected, this grey image has more, and would turn white: convert it with "
             "the right range"
         )
-    return ""
+    else:
+        return
+    raise SynthDistillError(f"{source}: {refusal}.")

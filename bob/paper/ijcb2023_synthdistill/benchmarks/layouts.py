@@ -47,21 +47,19 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
 
     ``directory`` is the folder, or an InsightFace ``.bin`` itself. A folder that holds nothing of
     the benchmark, a wrong list, missing images, and images that are neither aligned nor have eye
-    positions are refused. Where it may be incomplete, images that are missing get a path
-    where nothing is, and eyes that are missing a place that is no number.
+    positions are refused. Unless it must be ``complete``, images that are missing get a path where
+    nothing is, and eyes that are missing a place that is no number.
     """
+    bin_path = directory if directory.is_file() else directory / benchmark.bin_name
     if not benchmark.pairs:
         opened = _open_folder(benchmark, directory, Path(benchmark.list_name), complete)
-    elif directory.is_file():
-        opened = _open_bin(benchmark, directory)
-    elif (directory / benchmark.bin_name).is_file():
-        opened = _open_bin(benchmark, directory / benchmark.bin_name)
-    elif (list_path := _find(directory, benchmark.list_name)) is not None:
+    elif bin_path.is_file():
+        opened = _open_bin(benchmark, bin_path)
+    elif list_path := _find(directory, benchmark.list_name):
         opened = _open_folder(benchmark, directory, list_path, complete)
     else:
-        if not directory.is_dir():
-            found = "does not exist"
-        else:
+        found = "does not exist"
+        if directory.is_dir():
             found = "holds neither" if any(directory.iterdir()) else "is empty"
         raise SynthDistillError(
             f"no {benchmark.title}: {directory} {found}. Expected there: InsightFace's "
@@ -70,19 +68,16 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
             f"`{EYES_FILE}`. Name another place by `bob config set {benchmark.key} FOLDER`."
         )
     drawn = any(map(is_drawn, opened.sources[:20])) or any(
-        DRAWN_MARK.lower() in name.lower().encode("utf-8", "replace")
-        for name in opened.pairs.images[:20]
+        DRAWN_MARK.decode().lower() in name.lower() for name in opened.pairs.images[:20]
     )
-    if drawn and not benchmark.pairs:
-        opened = dataclasses.replace(opened, drawn=True)
-    elif drawn and not benchmark.drawn:
+    if drawn and benchmark.pairs and not benchmark.drawn:
         raise SynthDistillError(
             f"{directory} holds drawn faces ({DRAWN_MARK.decode()}), and not {benchmark.title}: "
             f"found {opened.description}. Their accuracy must not stand for that on photographs. "
             f"Name the folder of the real files by `bob config set {benchmark.key} FOLDER`."
         )
     logger.info("%s: %s", benchmark.name, opened.description)
-    return opened
+    return dataclasses.replace(opened, drawn=drawn and not benchmark.pairs)
 
 
 def _open_bin(benchmark: Benchmark, path: Path) -> Opened:
@@ -93,21 +88,21 @@ def _open_bin(benchmark: Benchmark, path: Path) -> Opened:
 
 
 def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path, complete: bool) -> Opened:
-    listed = benchmark.read_list(list_path, benchmark.pairs)
+    listed, numbers = benchmark.read_list(list_path, benchmark.pairs), ""
     if benchmark.pairs:
         genuine = [pair.genuine for pair in listed]
         check_numbers(genuine, benchmark.pairs, list_path, benchmark.title)
-        numbers = ""
     else:
         listed, words = with_folds(listed, list_path)
         numbers = f" ({words})"
     pairs = Pairs.of(listed)
-    eyes_path = _find(directory, EYES_FILE) or _find(list_path.parent, EYES_FILE)
     folder, files = _find_images(benchmark, directory, pairs.images, complete)
+    eyes_path = _find(directory, EYES_FILE) or _find(list_path.parent, EYES_FILE)
     sources = [ImageSource(file, aligned=eyes_path is None) for file in files]
+    eyes: list[Eyes] = []
     if eyes_path is None:
         _check_aligned(benchmark, sources[0])
-        eyes, kind = [], "aligned images"
+        kind = "aligned images"
     else:
         eyes = read_eyes(eyes_path, pairs.images, complete)
         kind = "unaligned images with eye positions"
@@ -121,9 +116,7 @@ def _open_folder(benchmark: Benchmark, directory: Path, list_path: Path, complet
 
 
 def _folders(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    return sorted(path for path in directory.iterdir() if path.is_dir())
+    return sorted(directory.glob("*/"))
 
 
 def _find(directory: Path, name: str) -> Path | None:

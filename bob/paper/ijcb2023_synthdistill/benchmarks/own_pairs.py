@@ -13,7 +13,7 @@ GENUINE = {
     **dict.fromkeys(("1", "true", "yes", "genuine", "same"), True),
     **dict.fromkeys(("0", "-1", "false", "no", "impostor", "different"), False),
 }
-"""What the column ``genuine`` of a list of one's own may say, and what it means."""
+"""What the column ``genuine`` may say, and what it means."""
 
 
 def read_own(path: Path, pairs: int = 0) -> list[ListedPair]:  # noqa: ARG001 - any number

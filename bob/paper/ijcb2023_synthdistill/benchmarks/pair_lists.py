@@ -54,13 +54,9 @@ class Pairs:
         places: dict[str, int] = {}
         sides = [[places.setdefault(name, len(places)) for name in pair[:2]] for pair in listed]
         left, right = numpy.array(sides, dtype=int).reshape(-1, 2).T.copy()
-        return cls(
-            tuple(places),
-            left,
-            right,
-            numpy.array([pair.genuine for pair in listed], dtype=bool),
-            numpy.array([pair.fold for pair in listed], dtype=int),
-        )
+        genuine = numpy.array([pair.genuine for pair in listed], dtype=bool)
+        fold = numpy.array([pair.fold for pair in listed], dtype=int)
+        return cls(tuple(places), left, right, genuine, fold)
 
     def __len__(self) -> int:
         return len(self.left)
@@ -84,11 +80,10 @@ def without_ending(name: str) -> str:
 
 
 def image_name(path: str, where: str, *, ending: bool = False) -> str:
-    """Make the name of an image of the path that a list gives: relative, without its ending.
+    """Make the name of an image of the path that a list gives at ``where``, without its ending.
 
-    Names become paths below the images' folder and below Bob's folder of features: a path that
-    leads outside of them, and one that no file can have, is refused. ``where`` is its file and
-    line.
+    Names become paths below the images' folder: one that leads outside of it, or that no file can
+    have, is refused.
     """
     pure = PurePosixPath(path.strip().replace("\\", "/"))
     name = str(pure)
@@ -98,12 +93,11 @@ def image_name(path: str, where: str, *, ending: bool = False) -> str:
         or ".." in pure.parts
         or not name.isprintable()
         or len(name) > 1000
-        # 240 bytes leave room for the endings of Bob's feature files
         or any(len(part.encode("utf-8", "replace")) > 240 for part in pure.parts)
     ):
         raise SynthDistillError(
-            f"{where}: {path[:100]!a} cannot be an image of this benchmark: a relative path "
-            "below its folder was expected."
+            f"{where}: {path[:100]!a} cannot be an image of this benchmark: a relative path below "
+            "its folder was expected."
         )
     return name if ending else without_ending(name)
 
@@ -175,15 +169,14 @@ def read_lfw(path: Path, pairs: int) -> list[ListedPair]:
             f"list was expected, not {header[:40]!a}."
         )
     pattern = r"([^\t]+)\t(\d{1,9})\t(?:([^\t]+)\t)?(\d{1,9})"
-    listed = []
-    for position, ((name, number, other, other_number), where) in enumerate(
-        _matches(lines, pattern, "`name i j` or `name1 i name2 j`")
-    ):
+    listed: list[ListedPair] = []
+    for fields, where in _matches(lines, pattern, "`name i j` or `name1 i name2 j`"):
+        name, number, other, other_number = fields
         left, right = (
             image_name(f"{person}/{person}_{int(image):04d}", where)
             for person, image in ((name, number), (other or name, other_number))
         )
-        listed.append(ListedPair(left, right, other is None, position // (2 * half)))
+        listed.append(ListedPair(left, right, other is None, len(listed) // (2 * half)))
     return listed
 
 
@@ -193,16 +186,11 @@ def read_cross_lfw(path: Path, pairs: int) -> list[ListedPair]:
     The label of a genuine pair is 1 or more, that of an impostor pair 0 (or -1). Fold k takes the
     k-th tenth of the genuine pairs and the k-th tenth of the impostor pairs.
     """
-    entries = [
-        (image_name(image, where), int(label) > 0, where)
-        for (image, label), where in _matches(
-            read_lines(path), r"(.*[^\s,])[\s,]+(-?\d{1,9})", "`image label`"
-        )
-    ]
+    lines = _matches(read_lines(path), r"(.*[^\s,])[\s,]+(-?\d{1,9})", "`image label`")
+    entries = [(image_name(image, where), int(label) > 0, where) for (image, label), where in lines]
     if len(entries) % 2:
         raise SynthDistillError(f"{path} ends in the middle of a pair: it is incomplete.")
-    listed = []
-    seen = {True: 0, False: 0}
+    listed, seen = [], {True: 0, False: 0}
     for (left, genuine, where), (right, other, _) in zip(entries[::2], entries[1::2], strict=True):
         if genuine != other:
             raise SynthDistillError(
@@ -229,9 +217,8 @@ def read_cfp(path: Path, pairs: int) -> list[ListedPair]:
         for file_name, genuine in (("same.txt", True), ("diff.txt", False)):
             file = protocol / "Split" / "FP" / f"{fold + 1:02d}" / file_name
             start = len(listed)
-            for (one, other), where in _matches(
-                read_lines(file), r"(\d{1,9})[,\s]+(\d{1,9})", "`a,b`"
-            ):
+            lines = _matches(read_lines(file), r"(\d{1,9})[,\s]+(\d{1,9})", "`a,b`")
+            for (one, other), where in lines:
                 left, right = frontal.get(int(one)), profile.get(int(other))
                 if left is None or right is None:
                     raise SynthDistillError(
@@ -250,8 +237,7 @@ def read_cfp(path: Path, pairs: int) -> list[ListedPair]:
 def _read_images(path: Path) -> dict[int, str]:
     """Read ``Pair_list_F.txt`` or ``Pair_list_P.txt``: number to ``001/frontal/01``."""
     images = {}
-    form = "`number path`"
-    for (number, file), where in _matches(read_lines(path), r"(\d{1,9})\s+(.+)", form):
+    for (number, file), where in _matches(read_lines(path), r"(\d{1,9})\s+(.+)", "`number path`"):
         # the official paths start at the list: ../Data/Images/001/frontal/01.jpg
         parts = file.replace("\\", "/").split("/")[-3:]
         images[int(number)] = image_name("/".join(parts), where)

@@ -24,8 +24,7 @@ def read_scores(path: Path | str, database: "Verification") -> "pandas.DataFrame
     list or twice in the file, and scores that are no numbers are refused. Minus infinity is the
     score of pairs that are to match never: one of their images could not be used.
     """
-    path = Path(path)
-    scores = _read(path)
+    scores = _read(Path(path))
     names = scores[_PROBE].str.split("/", n=1).str[0]
     others = names[names != database.name]
     if len(others):
@@ -35,8 +34,7 @@ def read_scores(path: Path | str, database: "Verification") -> "pandas.DataFrame
         )
     pairs = database.pairs()
     keys, wanted = _keys(scores, _PROBE, _REFERENCE), _keys(pairs, "left", "right")
-    missing = wanted[~wanted.isin(keys)]
-    extra = keys[~keys.isin(wanted)]
+    missing, extra = wanted[~wanted.isin(keys)], keys[~keys.isin(wanted)]
     findings = {
         f"of {wanted.nunique():,} pairs are missing": missing,
         "pairs are not in its list": extra,
@@ -49,14 +47,9 @@ def read_scores(path: Path | str, database: "Verification") -> "pandas.DataFrame
         if len(found)
     ]
     if problems:
-        hint = (
-            " Were they made from another file of this benchmark? Now there is: "
-            f"{database.describe()}."
-            if len(missing) and len(extra)
-            else ""
-        )
+        now = f" The benchmark is now: {database.describe()}." if len(missing) * len(extra) else ""
         raise SynthDistillError(
-            f"{path} does not hold the scores of {database.name}: {'; '.join(problems)}.{hint} Run "
+            f"{path} does not hold the scores of {database.name}: {'; '.join(problems)}.{now} Run "
             "the evaluation again."
         )
     values = dict(zip(keys, scores["score"], strict=True))
@@ -68,28 +61,24 @@ def _read(path: Path) -> "pandas.DataFrame":
 
     try:
         # as text: names like `NA` are names, and numbers are read by Python, to the last digit
-        scores = pandas.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8", on_bad_lines="error"
-        ).fillna("")
+        scores = pandas.read_csv(path, dtype=str, keep_default_na=False).fillna("")
     except OSError as error:
         raise SynthDistillError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:  # pandas' errors, and text that is not UTF-8
         raise SynthDistillError(f"{path} is no score file: {str(error)[:200]!a}.") from error
-    absent = [name for name in (_PROBE, _REFERENCE, "score") if name not in scores.columns]
-    if absent:
+    if absent := [name for name in (_PROBE, _REFERENCE, "score") if name not in scores]:
         raise SynthDistillError(
             f"{path} lacks the columns {', '.join(absent)}. Expected: the scores-dev.csv of `bob "
-            "bio pipeline simple`, which names both images of each pair. Bob's four-column format "
-            "does not: run the evaluation without --write-column-scores."
+            "bio pipeline simple`, and not Bob's four-column format, which does not name both "
+            "images of a pair (--write-column-scores)."
         )
-    # numbers that are none become NaN, and are counted
-    scores["score"] = [_number(text) for text in scores["score"]]
+    scores["score"] = scores["score"].map(_number)
     return scores
 
 
-def _number(text: object) -> float:
+def _number(text: str) -> float:
     try:
-        return float(str(text))
+        return float(text)
     except ValueError:
         return float("nan")
 

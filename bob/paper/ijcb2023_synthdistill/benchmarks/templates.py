@@ -10,10 +10,11 @@ probe, and compares a probe once with each of its references. So:
   embedded once: the comparison is symmetric.
 """
 
-from collections import Counter, deque
 from dataclasses import dataclass
 
 import numpy
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, dijkstra
 
 from .pair_lists import Pairs
 
@@ -40,11 +41,12 @@ def arrange(pairs: Pairs) -> Templates:
     """Find persons, templates and sides of all pairs."""
     identifiers = list(pairs.images)
     images = list(range(len(identifiers)))
-    persons = _persons(pairs)
+    genuine = pairs.genuine
+    persons = _smallest_connected(len(images), pairs.left[genuine], pairs.right[genuine])
     subjects = [identifiers[person] for person in persons]
     right = pairs.right.copy()
     strangers: dict[int, int] = {}
-    contradictory = ~pairs.genuine & (persons[pairs.left] == persons[pairs.right])
+    contradictory = ~genuine & (persons[pairs.left] == persons[pairs.right])
     for k in numpy.flatnonzero(contradictory):
         image = int(right[k])
         if image not in strangers:
@@ -53,41 +55,33 @@ def arrange(pairs: Pairs) -> Templates:
             identifiers.append(f"{pairs.images[image]}~stranger")
             subjects.append(identifiers[-1])
         right[k] = strangers[image]
-    references = _orient(len(images), pairs.left.tolist(), right.tolist())
+    references = _orient(len(images), pairs.left, right)
     return Templates(identifiers, images, subjects, pairs.left, right, references)
 
 
-def _persons(pairs: Pairs) -> numpy.ndarray:
-    """Give each image the smallest image that genuine pairs connect it with."""
-    parent = list(range(len(pairs.images)))
-
-    def root(image: int) -> int:
-        while parent[image] != image:
-            parent[image] = image = parent[parent[image]]
-        return image
-
-    genuine = pairs.genuine
-    for left, right in zip(pairs.left[genuine], pairs.right[genuine], strict=True):
-        first, second = sorted((root(left), root(right)))
-        parent[second] = first
-    return numpy.array([root(image) for image in range(len(parent))], dtype=int)
+def _neighbours(count: int, left: numpy.ndarray, right: numpy.ndarray) -> coo_array:
+    """Make the graph of all pairs, each once, both ways."""
+    both = numpy.unique([[*left, *right], [*right, *left]], axis=1).astype(numpy.int32)
+    return coo_array((numpy.ones(both.shape[1]), (both[0], both[1])), (count, count))
 
 
-def _orient(count: int, left: list[int], right: list[int]) -> dict[int, list[int]]:
+def _smallest_connected(count: int, left: numpy.ndarray, right: numpy.ndarray) -> numpy.ndarray:
+    """Give for each node the smallest one that pairs connect it with."""
+    _, component = connected_components(_neighbours(count, left, right))
+    return numpy.unique(component, return_index=True)[1][component]
+
+
+def _orient(count: int, left: numpy.ndarray, right: numpy.ndarray) -> dict[int, list[int]]:
     """Choose reference and probe of each pair so that few templates are both."""
-    neighbours: list[dict[int, None]] = [{} for _ in range(count)]
-    for one, other in zip(left, right, strict=True):
-        neighbours[one][other] = neighbours[other][one] = None
-    probe = _two_colours(neighbours)
-    # pairs within one colour: the template with most of them goes to the other side as well
-    within = Counter(
-        template
-        for template, others in enumerate(neighbours)
-        for other in others
-        if probe[other] == probe[template]
-    )
+    graph = _neighbours(count, left, right)
+    starts = numpy.unique(_smallest_connected(count, left, right))
+    # neighbours are one step nearer or farther, but for odd cycles
+    steps = dijkstra(graph, unweighted=True, indices=starts, min_only=True)
+    probe = steps % 2 == 1
+    # pairs within one side: the template with most of them goes to the other side as well
+    within = numpy.bincount(graph.row[probe[graph.row] == probe[graph.col]], minlength=count)
     references: dict[int, dict[int, None]] = {}
-    for one, other in zip(left, right, strict=True):
+    for one, other in zip(left.tolist(), right.tolist(), strict=True):
         if probe[one] != probe[other]:
             reference = other if probe[one] else one
         else:
@@ -95,18 +89,3 @@ def _orient(count: int, left: list[int], right: list[int]) -> dict[int, list[int
             reference = both if probe[one] else (other if both == one else one)
         references.setdefault(other if reference == one else one, {})[reference] = None
     return {template: list(others) for template, others in references.items()}
-
-
-def _two_colours(neighbours: list[dict[int, None]]) -> list[bool]:
-    """Colour a graph breadth first: neighbours differ wherever there is no odd cycle."""
-    colours: dict[int, bool] = {}
-    for start in range(len(neighbours)):
-        queue = deque([start]) if start not in colours else deque()
-        colours.setdefault(start, False)
-        while queue:
-            template = queue.popleft()
-            for other in neighbours[template]:
-                if other not in colours:
-                    colours[other] = not colours[template]
-                    queue.append(other)
-    return [colours[template] for template in range(len(neighbours))]

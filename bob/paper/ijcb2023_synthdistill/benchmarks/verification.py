@@ -21,7 +21,6 @@ from .templates import Templates, arrange
 if TYPE_CHECKING:
     import pandas
 
-
 LISTED = 20
 """Images that cannot be used are named, but no more of them than this."""
 
@@ -98,8 +97,7 @@ class Verification:
         if directory is None and benchmark.provide is not None:
             directory, pairs = benchmark.provide(benchmark, self._asked)
             benchmark = dataclasses.replace(benchmark, pairs=pairs)
-        if directory is None:
-            directory = require_path(benchmark.key, f"the benchmark {benchmark.title}")
+        directory = directory or require_path(benchmark.key, f"the benchmark {benchmark.title}")
         return open_layout(benchmark, directory, complete=self.missing == "refuse")
 
     @property
@@ -137,14 +135,10 @@ class Verification:
         import pandas
 
         arranged, pairs = self.arranged, self.opened.pairs
-        return pandas.DataFrame(
-            {
-                "left": [self.template_id(template) for template in arranged.left],
-                "right": [self.template_id(template) for template in arranged.right],
-                "genuine": pairs.genuine,
-                "fold": pairs.fold,
-            }
-        )
+        columns = {"genuine": pairs.genuine, "fold": pairs.fold}
+        sides = {"left": arranged.left, "right": arranged.right}
+        names = {side: list(map(self.template_id, some)) for side, some in sides.items()}
+        return pandas.DataFrame({**names, **columns})
 
     def describe(self) -> str:
         """Say in one line what was found where."""
@@ -152,16 +146,14 @@ class Verification:
 
     def fingerprint(self) -> str:
         """Digest the pairs, the content of all images, and the eye positions."""
-        opened = self.opened
-        pairs = opened.pairs
-        digest = hashlib.sha256()
-        for name, source in zip(pairs.images, opened.sources, strict=True):
+        pairs, digest = self.opened.pairs, hashlib.sha256()
+        for name, source in zip(pairs.images, self.opened.sources, strict=True):
             digest.update(name.encode("utf-8", "surrogatepass") + b"\n")
             with contextlib.suppress(*(SynthDistillError,) if self.missing != "refuse" else ()):
                 digest.update(hashlib.sha256(source.read()).digest())
         columns = numpy.stack([pairs.left, pairs.right, pairs.genuine, pairs.fold])
         digest.update(columns.astype("<i8").tobytes())
-        digest.update(json.dumps(opened.eyes).encode())
+        digest.update(json.dumps(self.opened.eyes).encode())
         return digest.hexdigest()
 
     @functools.cached_property
@@ -181,8 +173,7 @@ class Verification:
         self._refuse(self._find_unusable(_decoded_size))
 
     def _find_unusable(self, size_of: Callable[[ImageSource], tuple[int, int]]) -> dict[int, str]:
-        opened = self.opened
-        unusable, sizes = {}, set()
+        opened, unusable, sizes = self.opened, {}, set()
         for image, source in enumerate(opened.sources):
             try:
                 size = size_of(source)

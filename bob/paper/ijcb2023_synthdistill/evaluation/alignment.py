@@ -32,18 +32,18 @@ def align(image: np.ndarray | None, annotations: Mapping | None, name: str) -> n
     -------
         ``[3, 112, 112]``, RGB, [0, 255], of the image's type.
     """
-    if image is None or image.ndim not in (2, 3) or (image.ndim == 3 and len(image) != 3):
-        raise SynthDistillError(
-            f"{name}: expected an image [3, H, W] or [H, W], found "
-            f"{'none' if image is None else f'an array {list(image.shape)}'}"
-        )
+    shape = () if image is None else image.shape
+    if image is None or not (len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)):
+        found = f"an array {list(shape)}" if shape else "none"
+        raise SynthDistillError(f"{name}: expected an image [3, H, W] or [H, W], found {found}")
     if image.ndim == 2:
         image = np.repeat(image[None], 3, axis=0)
     eyes = dict(annotations or {})
     annotated = _POSITIONS.keys() <= eyes.keys()
-    if image.shape[1:] == (FACE_SIZE, FACE_SIZE) and (
-        not eyes or (annotated and all(_near(eyes[key], at) for key, at in _POSITIONS.items()))
-    ):
+    in_place = annotated and np.allclose(
+        [eyes[key] for key in _POSITIONS], [*_POSITIONS.values()], rtol=0, atol=_NEAR
+    )
+    if image.shape[1:] == (FACE_SIZE, FACE_SIZE) and (in_place or not eyes):
         return image
     if not annotated:
         raise SynthDistillError(
@@ -59,18 +59,11 @@ def align(image: np.ndarray | None, annotations: Mapping | None, name: str) -> n
         ) from error
 
 
-def _near(found: tuple[float, float], wanted: tuple[float, float]) -> bool:
-    return all(abs(a - b) <= _NEAR for a, b in zip(found, wanted, strict=True))
-
-
 @functools.cache
 def _cropper() -> Any:
     """Make Bob's cropper to the eye positions of the training crop."""
     # seconds of imports that aligned images do not need
     from bob.bio.face.preprocessor import FaceCrop
 
-    return FaceCrop(
-        cropped_image_size=(FACE_SIZE, FACE_SIZE),
-        cropped_positions=_POSITIONS,
-        color_channel="rgb",
-    )
+    size = (FACE_SIZE, FACE_SIZE)
+    return FaceCrop(cropped_image_size=size, cropped_positions=_POSITIONS, color_channel="rgb")

@@ -15,16 +15,9 @@ from ..files import SynthDistillError
 
 
 class DelayedScores(Delayed):
-    """Scores that Bob lets dask compute, and that become a file in the process that asked.
+    """Parts of a score file that Bob lets dask compute; ``finish`` makes one file of them here.
 
-    Parameters
-    ----------
-    parts
-        Gives the parts of the score file.
-    finish
-        Makes one file of them.
-    end
-        Is called when that cannot be.
+    If that cannot be, ``end`` is called.
     """
 
     __slots__ = ("end", "finish")

@@ -92,8 +92,9 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         if len(X) and isinstance(X[0], Sample):
             embeddings = self._embed([functools.partial(_aligned, sample) for sample in X])
             return [Sample(e, parent=sample) for e, sample in zip(embeddings, X, strict=True)]
-        loaders = [functools.partial(align, image, None, f"image {i}") for i, image in enumerate(X)]
-        return self._embed(loaders)
+        return self._embed(
+            [functools.partial(align, image, None, f"image {i}") for i, image in enumerate(X)]
+        )
 
     def _embed(self, loaders: Sequence[Callable[[], np.ndarray | None]]) -> np.ndarray:
         """Embed aligned faces, given a function for each that loads it ``[3, 112, 112]``.
@@ -105,8 +106,9 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         window = max(1, size // 2 if self.mirror else size)
         pool, computing = _pool(device, os.getpid())
         problems: list[str] = []
+        black = np.zeros((3, faces.FACE_SIZE, faces.FACE_SIZE), np.uint8)
 
-        def embed(start: int) -> np.ndarray | None:
+        def embed(start: int) -> np.ndarray:
             images: list[np.ndarray | None] = []
             for load in loaders[start : start + window]:
                 try:
@@ -116,21 +118,19 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
                 except Exception as error:
                     problems.append(f"{type(error).__name__}: {error}")
             if problems:  # from now on they are only counted
-                return None
-            black = np.zeros((3, faces.FACE_SIZE, faces.FACE_SIZE), np.uint8)
+                return np.empty((0, 0), np.float32)
             batch = np.stack([black if image is None else image for image in images])
             with computing:
                 embeddings = self._compute(batch, window, device)
             embeddings[[image is None for image in images]] = np.nan
             return embeddings
 
-        embeddings = [e for e in pool.map(embed, range(0, len(loaders), window)) if e is not None]
+        embeddings = list(pool.map(embed, range(0, len(loaders), window)))
         if problems:
             raise SynthDistillError(
                 f"{len(problems)} of {len(loaders)} images cannot be read: "
-                + "; ".join(problems[:5])
-                + ("; ..." if len(problems) > 5 else "")
-                + ". Put them right, and run the same command again."
+                f"{'; '.join(problems[:5])}{'; ...' if len(problems) > 5 else ''}. Put them right, "
+                "and run the same command again."
             )
         return np.concatenate(embeddings) if embeddings else np.empty((0, 0), np.float32)
 
@@ -148,17 +148,13 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
     def _compute(self, images: np.ndarray, window: int, device: str) -> np.ndarray:
         """Embed at most ``window`` faces ``[n, 3, 112, 112]``, in a thread of the pool."""
         network = self.recipe.load(device)
-        batch = torch.from_numpy(images).to(device)
-        if len(batch) < window:
-            filling = batch.new_zeros((window - len(batch), *batch.shape[1:]))
-            batch = torch.cat([batch, filling])
-        inputs = faces.from_bob(batch)
+        batch = np.zeros((window, *images.shape[1:]), images.dtype)
+        batch[: len(images)] = images
+        inputs = faces.from_bob(torch.from_numpy(batch).to(device))
         if self.mirror:
             inputs = torch.cat([inputs, inputs.flip(-1)])
-        output = network(inputs).float()
-        if self.mirror:
-            first, second = output.chunk(2)
-            output = first + second
+        parts = network(inputs).float().split(window)
+        output = parts[0] + parts[1] if self.mirror else parts[0]
         embeddings = output[: len(images)].cpu().numpy()
         norms = np.linalg.norm(embeddings, axis=1)
         if not (np.isfinite(norms) & (norms > 0)).all():

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 KEYS = {"student": STUDENT, "teacher": TEACHER, "onnx": ONNX}
 COMMANDS = {
-    "student": "Train one with `synthdistill-train`, or correct the path.",
-    "teacher": "Get it with `synthdistill-fetch`, or correct the path.",
-    "onnx": "Make one with `synthdistill-export`, or correct the path.",
+    "student": "Train one with `synthdistill-train`",
+    "teacher": "Get it with `synthdistill-fetch`",
+    "onnx": "Make one with `synthdistill-export`",
 }
 
 _lock = threading.Lock()
@@ -52,34 +52,38 @@ class NetworkRecipe:
             # absolute, so that a worker started elsewhere finds it
             path = Path(str(self.source)).expanduser().absolute()
             object.__setattr__(self, "source", path)
-        elif isinstance(self.source, str) and ":" not in self.source:
-            raise SynthDistillError(
-                f"expected the name of a network as package.module:name, found {self.source!r}"
-            )
 
     def __str__(self) -> str:
         """Name the file, or the network as ``package.module:name``."""
         from ..recognition.own import name_network
 
-        if self.kind != "network":
-            return str(self.source or f"the configured {self.kind}")
-        return name_network(self.source)  # type: ignore[arg-type]
+        if self.kind == "network":
+            return name_network(self.source)  # type: ignore[arg-type]
+        return str(self.source or f"the configured {self.kind}")
 
     def path(self) -> Path:
         """Find the file, as given or as configured."""
         found = self.source or require_path(KEYS[self.kind], f"the {self.kind}'s file")
-        if not isinstance(found, Path) or not found.is_file():
-            what = "a folder" if Path(str(found)).is_dir() else "nothing"
+        path = Path(str(found))
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "nothing"
             raise SynthDistillError(
-                f"expected the {self.kind}'s file, found {what} at {found}. {COMMANDS[self.kind]}"
+                f"expected the {self.kind}'s file, found {what} at {path}. {COMMANDS[self.kind]}, "
+                "or correct the path."
             )
-        return found
+        return path
 
     def fingerprint(self) -> str:
         """Compute what tells this network from others: the SHA-256 of its file, or its weights."""
-        if self.kind == "network":
-            return _digest(self.load("cpu"))
-        return _sha256(*_state(self.path()))
+        if self.kind != "network":
+            return _sha256(*_state(self.path()))
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in self.load("cpu").state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def load(self, device: str) -> "torch.nn.Module":
         """Give the network, ready for inference: loaded once in a process, again if it changed."""
@@ -95,17 +99,6 @@ def _state(path: Path) -> tuple[Path, int, int]:
 @functools.lru_cache(maxsize=16)
 def _sha256(path: Path, modified: int, size: int) -> str:  # noqa: ARG001 - keys of the cache
     return sha256(path)
-
-
-def _digest(network: "torch.nn.Module") -> str:
-    """Compute the SHA-256 of a network's parameters and statistics, with their names."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 # the network at work, and the one before it where several are evaluated in one process

@@ -1,7 +1,6 @@
 """The output folder of one evaluation: held against a second one, complete or as it was."""
 
 import fcntl
-import itertools
 import os
 import shutil
 import time
@@ -18,16 +17,7 @@ from .provenance import write_origin
 class Output:
     """Where one evaluation writes its scores, and the record of what they are of.
 
-    Parameters
-    ----------
-    folder
-        The folder, if it is known; a second evaluation into it is refused.
-    embedding
-        Knows network and options.
-    database
-        The benchmark, if it is one of ours.
-    expected
-        Number of scores.
+    The ``folder`` is held against a second evaluation, if it is known.
     """
 
     def __init__(
@@ -37,13 +27,13 @@ class Output:
         database: Verification | None,
         expected: int,
     ) -> None:
-        self.recipe, self.expected, self.folder = embedding.recipe, expected, folder
-        self.started, own = time.monotonic(), embedding.recipe.kind == "network"
+        recipe = self.recipe = embedding.recipe
+        self.expected, self.folder, self.started = expected, folder, time.monotonic()
         self.description: dict[str, Any] = {
             "network": {
-                "kind": self.recipe.kind,
-                "place": str(self.recipe if own else self.recipe.path()),
-                "sha256": self.recipe.fingerprint(),
+                "kind": recipe.kind,
+                "place": str(recipe if recipe.kind == "network" else recipe.path()),
+                "sha256": recipe.fingerprint(),
             },
             "options": {k: v for k, v in vars(embedding).items() if k != "recipe"},
             "database": {},
@@ -67,7 +57,7 @@ class Output:
                 with temporary.open("w", newline="") as whole:
                     for number, part in enumerate(parts):
                         with Path(part).open(newline="") as lines:
-                            head = list(itertools.islice(lines, headers))
+                            head = [next(lines, "") for _ in range(headers)]
                             whole.writelines(head if number == 0 else [])
                             for line in lines:
                                 whole.write(line)

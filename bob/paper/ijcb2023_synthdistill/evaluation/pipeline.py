@@ -49,8 +49,7 @@ class CosineScores(Distance):
     ) -> list[SampleSet]:
         """Score probes as Bob does, handing it with each probe only the references that it names.
 
-        Bob looks through all references for each probe: on benchmarks of pairs, where a probe has
-        two or three, that takes longer than the comparisons.
+        Bob looks through all of them for each probe, which takes longer than the comparisons.
         """
         score = functools.partial(super().score_sample_templates, score_all_vs_all=score_all_vs_all)
         if score_all_vs_all:
@@ -110,14 +109,12 @@ class NetworkPipeline(PipelineSimple):
             close_at_exit(Client.current())
         # Bob's own commands write below their output folder; other scripts anywhere
         parts = Path(self.score_writer.path)
-        self._output = Output(
-            parts.parent if parts.name == "tmp" else None,
-            self.embedding,
-            getattr(references, "database", None),
-            len(probes) * len(references)
-            if score_all_vs_all
-            else sum(len({str(other) for other in probe.references}) for probe in probes),
-        )
+        folder = parts.parent if parts.name == "tmp" else None
+        expected = len(probes) * len(references)
+        if not score_all_vs_all:
+            expected = sum(len({str(other) for other in probe.references}) for probe in probes)
+        database = getattr(references, "database", None)
+        self._output = Output(folder, self.embedding, database, expected)
         self._suit_partitions(max(len(references), len(probes)))
         try:
             return super().__call__(

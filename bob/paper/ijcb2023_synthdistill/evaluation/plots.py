@@ -4,29 +4,41 @@ Figures are made without pyplot: no window system, no global state. Measured val
 marks; published ones are hollow grey squares.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
 from ..files import atomic_write
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette: told apart by colour-blind readers."""
 
-STYLES = ("-", "--", "-.", ":")
+LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
+"""As many as have no divisor with the colours, which grey print does not show."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-Scores = tuple[np.ndarray, np.ndarray]
-"""``(genuine, score)`` of all pairs: bool and float, ``[N]``."""
+Styles = Mapping[str, Mapping[str, Any]]
+
+SCORE = "score: cosine similarity - 1 (0: the same direction, -1: a right angle)"
+
+
+def styles(labels: Iterable[str]) -> Styles:
+    """Give each model one colour and one line style, for all plots of a table."""
+    return {
+        label: {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i % len(LINES)]}
+        for i, label in enumerate(labels)
+    }
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
@@ -41,19 +53,14 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
     return figure, axes
 
 
-def _panels(number: int) -> tuple[int, int]:
-    """Give the rows and columns in which so many panels stand."""
+def _panels(number: int, width: float, height: float, legend: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure of so many panels, each of this size in inches."""
     columns = 2 if number == 4 else min(number, 3)
-    return -(-number // columns), columns
-
-
-def _style(index: int) -> dict[str, Any]:
-    """Give colour and dashes of the model of this index, the same in every plot."""
-    return {
-        "color": COLORS[index % len(COLORS)],
-        "linestyle": STYLES[index // len(COLORS) % len(STYLES)],
-        "linewidth": 1.4,
-    }
+    rows = -(-number // columns)
+    figure, axes = _figure(width * columns, height * rows + legend, rows, columns)
+    for ax in axes[number:]:
+        ax.remove()
+    return figure, axes[:number]
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
@@ -61,7 +68,13 @@ def _legend(figure: Figure, ax: Axes) -> None:
     handles, labels = ax.get_legend_handles_labels()
     columns = 2 if max(map(len, labels), default=0) < 40 else 1
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+        handlelength=3.5,
     )
 
 
@@ -75,7 +88,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     # no date in the files, so that an unchanged plot is an unchanged file
     for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
         path = folder / f"{name}.{kind}"
-        with atomic_write(path) as temporary:
+        # 42: TrueType, which journals take and editors can edit
+        with atomic_write(path) as temporary, mpl.rc_context({"pdf.fonttype": 42}):
             figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
         written.append(path)
         # found once: it takes as long as the drawing
@@ -83,22 +97,24 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return written
 
 
-def _error_rates(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-    far, tar, _ = roc_curve(*scores, drop_intermediate=False)
+def _error_rates(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    # pairs that never match stand with the least alike
+    values = scores["score"].clip(lower=-2.0)
+    far, tar, _ = roc_curve(scores["genuine"], values, drop_intermediate=False)
     return far, tar
 
 
-def plot_roc(scores: Mapping[str, Scores], title: str) -> Figure:
+def plot_roc(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> Figure:
     """Plot each model's true against its false accept rate, the latter on a logarithmic axis.
 
     The axis begins at one false accept among the impostor pairs: below it nothing is measured.
     """
     figure, (ax,) = _figure(5.2, 4.0 + 0.2 * len(scores))
     lowest = 1.0
-    for index, (label, pairs) in enumerate(scores.items()):
+    for label, pairs in scores.items():
         far, tar = _error_rates(pairs)
-        lowest = min(lowest, 1.0 / max(int((~pairs[0]).sum()), 1))
-        ax.step(far, tar, where="post", label=label, **_style(index))
+        lowest = min(lowest, 1.0 / max((~pairs["genuine"]).sum(), 1))
+        ax.step(far, tar, where="post", label=label, linewidth=1.4, **style[label])
     ax.set_xscale("log")
     ax.set_xlim(lowest, 1.0)
     ax.set_ylim(0.0, 1.01)
@@ -111,51 +127,50 @@ def plot_roc(scores: Mapping[str, Scores], title: str) -> Figure:
     return figure
 
 
-def plot_det(scores: Mapping[str, Scores], title: str) -> Figure:
+def plot_det(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> Figure:
     """Plot each model's false reject against its false accept rate, on normal-deviate axes."""
     figure, (ax,) = _figure(5.2, 4.0 + 0.2 * len(scores))
     lowest = 0.4
-    for index, (label, pairs) in enumerate(scores.items()):
+    for label, pairs in scores.items():
         far, tar = _error_rates(pairs)
         inside = (far > 0) & (far < 1) & (tar > 0) & (tar < 1)
-        lowest = min(lowest, 1.0 / max(int((~pairs[0]).sum()), int(pairs[0].sum()), 1))
-        ax.plot(norm.ppf(far[inside]), norm.ppf(1 - tar[inside]), label=label, **_style(index))
+        lowest = min(lowest, 1.0 / max(pairs["genuine"].value_counts()))
+        points = norm.ppf(far[inside]), norm.ppf(1 - tar[inside])
+        ax.plot(*points, label=label, linewidth=1.4, **style[label])
     ticks = [t for t in (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= lowest]
     limits = norm.ppf([lowest, 0.9])
     ax.plot(limits, limits, color="0.8", linewidth=0.8, zorder=0)  # where both errors are equal
+    for axis, name in ((ax.xaxis, "accept"), (ax.yaxis, "reject")):
+        axis.set_ticks(norm.ppf(ticks), [_percent(t) for t in ticks])
+        axis.set_label_text(f"false {name} rate (%)")
     ax.set_xlim(*limits)
     ax.set_ylim(*limits)
-    ax.set_xticks(norm.ppf(ticks), [_percent(t) for t in ticks])
-    ax.set_yticks(norm.ppf(ticks), [_percent(t) for t in ticks])
-    ax.set_xlabel("false accept rate (%)")
-    ax.set_ylabel("false reject rate (%)")
     ax.set_title(f"DET, {title}", fontsize=10)
     _legend(figure, ax)
     return figure
 
 
-def plot_histograms(scores: Mapping[str, Scores], title: str) -> Figure:
+def plot_histograms(scores: Mapping[str, pd.DataFrame], title: str, _: Styles) -> Figure:
     """Plot the scores of genuine and impostor pairs, one panel a model, on one common axis."""
-    rows, columns = _panels(len(scores))
-    figure, axes = _figure(0.8 + 3.0 * columns, 0.7 + 2.1 * rows, rows, columns)
-    every = np.concatenate([values for _, values in scores.values()])
+    figure, axes = _panels(len(scores), 3.2, 2.1, legend=0.9)
+    every = pd.concat(scores.values())["score"].clip(lower=-2.0)
     bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), 41)
-    for ax, (label, (genuine, values)) in zip(axes, scores.items(), strict=False):
-        for mask, name, color in ((genuine, "genuine", 0), (~genuine, "impostor", 1)):
-            counts, _ = np.histogram(values[mask], bins)
-            ax.stairs(counts, bins, fill=True, color=COLORS[color], alpha=0.55, label=name)
+    for ax, (label, pairs) in zip(axes, scores.items(), strict=True):
+        values = pairs["score"].clip(lower=-2.0)
+        genuine = np.histogram(values[pairs["genuine"]], bins)[0]
+        impostor = np.histogram(values[~pairs["genuine"]], bins)[0]
+        ax.stairs(genuine, bins, fill=True, color=COLORS[0], alpha=0.5, label="genuine pairs")
+        ax.stairs(impostor, bins, color=COLORS[1], linewidth=1.4, label="impostor pairs")
         ax.set_title(label, fontsize=8)
         ax.tick_params(labelsize=7)
-    for ax in axes[len(scores) :]:
-        ax.remove()
-    axes[0].legend(fontsize=7, frameon=False)
+    _legend(figure, axes[0])
     figure.suptitle(f"scores, {title}", fontsize=10)
-    figure.supxlabel("score (cosine similarity - 1)", fontsize=8)
+    figure.supxlabel(SCORE, fontsize=8)
     figure.supylabel("pairs", fontsize=8)
     return figure
 
 
-SCORE_PLOTS: dict[str, Callable[[Mapping[str, Scores], str], Figure]] = {
+SCORE_PLOTS: dict[str, Callable[[Mapping[str, pd.DataFrame], str, Styles], Figure]] = {
     "roc": plot_roc,
     "det": plot_det,
     "histogram": plot_histograms,
@@ -163,32 +178,31 @@ SCORE_PLOTS: dict[str, Callable[[Mapping[str, Scores], str], Figure]] = {
 """The plots of each benchmark, by the beginning of their files' names."""
 
 
-def plot_training(logs: Mapping[str, pd.DataFrame]) -> Figure | None:
+def plot_training(logs: Mapping[str, pd.DataFrame], style: Styles) -> Figure | None:
     """Plot losses and cosines of each run's ``log.csv``, if there are any, against images."""
-    names = dict.fromkeys(
-        column
-        for log in logs.values()
-        for column in log.columns
-        if any(word in column.lower() for word in ("loss", "mse", "cosine"))
-        and pd.api.types.is_numeric_dtype(log[column])
-        and log[column].notna().any()
-    )
+    names = [
+        name
+        for name in dict.fromkeys(column for log in logs.values() for column in log)
+        if any(word in name for word in ("loss", "mse", "cosine"))
+        and any(name in log and log[name].notna().any() for log in logs.values())
+    ]
     if not names:
         return None
-    rows, columns = _panels(len(names))
-    figure, axes = _figure(3.4 * columns, 2.7 * rows + 0.2 * len(logs), rows, columns)
-    for ax, name in zip(axes, names, strict=False):
-        for index, (label, log) in enumerate(logs.items()):
+    figure, axes = _panels(len(names), 3.4, 2.7, legend=0.2 * len(logs))
+    for ax, name in zip(axes, names, strict=True):
+        for label, log in logs.items():
             if name in log:
-                x = log["images"] if "images" in log else log["epoch"]
-                ax.plot(x, log[name], label=label, marker=".", markersize=4, **_style(index))
-        if "loss" in name.lower() or "mse" in name.lower():
+                thousands = log["images"] / 1000
+                ax.plot(thousands, log[name], label=label, marker=".", **style[label])
+        if "cosine" not in name:
             ax.set_yscale("log")
-        ax.set_title(name.replace("_", " "), fontsize=9)
-        ax.set_xlabel("images" if all("images" in log for log in logs.values()) else "epoch")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        # static sampling draws the second batch afresh, and logs it in the same column
+        ax.set_title(name.replace("_", " ").replace("resampled", "second batch"), fontsize=9)
+        ax.set_xlabel("images (thousands)")
         ax.tick_params(which="both", labelsize=7)
-    for ax in axes[len(names) :]:
-        ax.remove()
     _legend(figure, axes[0])
     return figure
 
@@ -206,31 +220,18 @@ def plot_property(
 ) -> Figure | None:
     """Plot a metric against a property of the models, if any row knows both.
 
-    Parameters
-    ----------
-    rows
-        Of a table. Published rows may know ``mflops`` where ``x`` is ``multiply_adds``.
-    x
-        The property's key.
-    columns
-        The metric's columns, with their titles. Points of a single one have the rows' names.
-    xlabel, ylabel
-        With the unit; y is printed in per cent.
-    title
-        Above the plot.
-    logarithmic
-        Logarithmic x axis.
-    joined
-        Whether a line goes through the measured points, from left to right.
+    ``rows`` are those of a table; published ones may know ``mflops`` where ``x`` is
+    ``multiply_adds``. ``columns`` are the metric's, with their titles; points of a single one have
+    the rows' names. y is printed in per cent. A line goes through measured points if ``joined``.
     """
-    where = pd.to_numeric(rows[x]) if x in rows else pd.Series(np.nan, rows.index)
-    if x == "multiply_adds" and "mflops" in rows:
+    rows = rows.reindex(columns=[*{*rows, *columns, *(f"{c}_std" for c in columns), x, "mflops"}])
+    where = pd.to_numeric(rows[x])
+    if x == "multiply_adds":
         where = where.fillna(pd.to_numeric(rows["mflops"]) * 1e6)
     figure, (ax,) = _figure(7.4, 4.2)
     names: list[str] = []
     for index, (key, name) in enumerate(columns.items()):
-        y = pd.to_numeric(rows.get(key, pd.Series(np.nan, rows.index)))
-        deviation = pd.to_numeric(rows.get(f"{key}_std", pd.Series(0.0, rows.index))).fillna(0)
+        y, deviation = pd.to_numeric(rows[key]), pd.to_numeric(rows[f"{key}_std"]).fillna(0)
         known = rows.assign(x=where, y=y, deviation=deviation)[where.notna() & y.notna()]
         ours = known[known["kind"] == "measured"].sort_values("x", kind="stable")
         theirs = known[known["kind"] == "published"]
@@ -241,7 +242,7 @@ def plot_property(
                 yerr=ours["deviation"],
                 color=COLORS[index % len(COLORS)],
                 marker=MARKERS[index % len(MARKERS)],
-                linestyle="-" if joined else "none",
+                linestyle=LINES[index % len(LINES)] if joined else "none",
                 linewidth=1.2,
                 markersize=5,
                 capsize=2.5,
@@ -255,16 +256,9 @@ def plot_property(
             names.append(row.model)
             _annotate(ax, row, str(len(names)), color="0.45", fontstyle="italic")
         if len(theirs):
-            ax.plot(
-                theirs["x"],
-                theirs["y"],
-                marker="s",
-                markersize=4.5,
-                markerfacecolor="none",
-                color="0.5",
-                linestyle="none",
-                label=f"{name}, published",
-            )
+            hollow = {"marker": "s", "markersize": 4.5, "markerfacecolor": "none", "color": "0.5"}
+            label = f"{name}, published"
+            ax.plot(theirs["x"], theirs["y"], linestyle="none", label=label, **hollow)
     if not ax.has_data():
         return None
     if logarithmic:
@@ -272,8 +266,7 @@ def plot_property(
     ax.yaxis.set_major_formatter(FuncFormatter(_percent))
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
-    if title:
-        ax.set_title(title, fontsize=10)
+    ax.set_title(title, fontsize=10)
     listed = "\n".join(f"{number}  {name}" for number, name in enumerate(names, 1))
     ax.plot([], [], linestyle="none", label=listed)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7, frameon=False)

@@ -24,37 +24,22 @@ PACKAGES = (PROJECT, "bob.bio.base", "numpy", "scipy", "timm", "torch")
 """Whose versions are recorded."""
 
 
-def record_path(scores: Path) -> Path:
-    """Say where the record of a score file is."""
-    return scores.with_name(f"{scores.stem}.json")
-
-
 def write_origin(path: Path, scores: Path, description: dict[str, Any]) -> None:
     """Write the record of scores that are about to be put at ``path``, and are at ``scores``."""
-    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = {"format": FORMAT, **description, "scores_sha256": sha256(scores), "written": now}
+    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     record["versions"] = {"python": platform.python_version(), **versions}
-    write_record(record_path(path), record)
+    write_record(path.with_suffix(".json"), record)
 
 
 @dataclass(frozen=True)
 class Origin:
     """The files behind one score file, each with its hash.
 
-    Parameters
-    ----------
-    scores
-        The score file.
-    network
-        The network's file or name, with the hash that the evaluation recorded. Without a record it
-        is the student that lies there now, if one does.
-    options
-        ``options.json`` of the student's run, if there is one.
-    record
-        What the evaluation recorded; None where nothing did.
-    mark
-        What a table has to say of these scores, if anything.
+    ``network`` is the network's file or name, with the hash that the evaluation recorded; without a
+    ``record`` it is the student that lies there now, if one does. ``options`` is the
+    ``options.json`` of its run, and ``mark`` what a table has to say of these scores, if anything.
     """
 
     scores: tuple[Path, str]
@@ -64,58 +49,53 @@ class Origin:
     mark: str = ""
 
 
-def trace(scores: Path, run: Path | None, fingerprint: Callable[[], str] | None = None) -> Origin:
+def trace(scores: Path, run: Path, fingerprint: Callable[[], str]) -> Origin:
     """Find the files behind a score file, and check that they still are what made it.
 
-    Parameters
-    ----------
-    scores
-        ``RUN/DATABASE/scores-dev.csv``.
-    run
-        The folder that may hold ``student.safetensors`` and ``options.json``.
-    fingerprint
-        Gives the benchmark's, as it is now.
+    ``run`` may hold ``student.safetensors`` and ``options.json``; ``fingerprint`` gives the
+    benchmark's, as it is now.
     """
-    record, found = _read(record_path(scores)), (scores, sha256(scores))
-    student = run / "student.safetensors" if run else None
-    options = run / "options.json" if run else None
-    here = _hashed(student)
+    record, found = _read(scores.with_suffix(".json")), (scores, sha256(scores))
+    here, options = _hashed(run / "student.safetensors"), _hashed(run / "options.json")
     if record is None:
-        return Origin(found, here, _hashed(options), None, "of unknown origin")
+        return Origin(found, here, options, None, "of unknown origin")
+    network, database = record["network"], record["database"]
+    problem = ""
     if record["scores_sha256"] != found[1]:
-        raise SynthDistillError(
-            f"{scores} is not what its evaluation wrote ({record_path(scores).name} holds another "
-            "hash): it was changed, or an evaluation ended half-way. Evaluate again."
+        problem = (
+            "not what its evaluation wrote (the record beside it holds another hash): it was "
+            "changed, or an evaluation ended half-way"
         )
-    if here and here[1] != record["network"]["sha256"]:
-        raise SynthDistillError(
-            f"{scores} is of another network ({record['network']['place']}) than {student} is now: "
-            "it was trained further or replaced. Evaluate again."
+    elif here and here[1] != network["sha256"]:
+        problem = (
+            f"of another network ({network['place']}) than {here[0]} is now: it was trained "
+            "further or replaced"
         )
-    if fingerprint and record["database"].get("fingerprint", now := fingerprint()) != now:
-        raise SynthDistillError(
-            f"{scores} is of other pairs or images than {record['database']['name']} has now (it "
-            f"was: {record['database']['description']}). Evaluate again."
+    elif "fingerprint" in database and database["fingerprint"] != fingerprint():
+        problem = (
+            f"of other pairs or images than {database['name']} has now (it was: "
+            f"{database['description']})"
         )
-    place, mark = record["network"]["place"], ""
-    there = (
-        _hashed(Path(place)) if here is None and record["network"]["kind"] != "network" else None
-    )
-    if there and there[1] != record["network"]["sha256"]:
-        mark = f"of a former content of {place}"
-    return Origin(found, (place, record["network"]["sha256"]), _hashed(options), record, mark)
+    if problem:
+        raise SynthDistillError(f"{scores} is {problem}. Evaluate again.")
+    mark = ""
+    if here is None and network["kind"] != "network":
+        there = _hashed(Path(network["place"]))
+        if there and there[1] != network["sha256"]:
+            mark = f"of a former content of {network['place']}"
+    return Origin(found, (network["place"], network["sha256"]), options, record, mark)
 
 
-def _hashed(path: Path | None) -> tuple[Path, str] | None:
-    return (path, sha256(path)) if path and path.is_file() else None
+def _hashed(path: Path) -> tuple[Path, str] | None:
+    return (path, sha256(path)) if path.is_file() else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         record = read_record(path)
         texts = [record["network"][name] for name in ("kind", "place", "sha256")]
-        texts += [record["scores_sha256"], record["database"].get("fingerprint", "")]
-        texts += [record["database"].get(name, "") for name in ("name", "description")]
+        names = ("fingerprint", "name", "description") if record["database"] else ()
+        texts += [record["scores_sha256"], *(record["database"][name] for name in names)]
         if not all(isinstance(text, str) for text in texts) or record["format"] != FORMAT:
             raise ValueError("it is of another form")
     except FileNotFoundError:
@@ -150,8 +130,7 @@ def describe_provenance(values: Iterable[TracedValue]) -> str:
             else:
                 note = "" if origin.record else "  (lies there now; no record says what was used)"
                 lines.append(f"  network  {origin.network[1]}  {origin.network[0]}{note}")
-            if origin.record and "fingerprint" in origin.record["database"]:
-                database = origin.record["database"]
+            if database := (origin.record or {}).get("database"):
                 lines.append(f"  images   {database['fingerprint']}  {database['description']}")
             if origin.options is not None:
                 lines.append(f"  options  {origin.options[1]}  {origin.options[0]}")

@@ -24,17 +24,17 @@ def published_results() -> pd.DataFrame:
     """
     with (files(__package__) / "published_results.csv").open(encoding="utf-8") as stream:
         found = pd.read_csv(stream, dtype=str)
-    # rounded, so that 99.52 % is 0.9952 and prints as 99.52 again
-    number = {"params_m": 1e6, "mflops": 1.0} | {b.replace("-", "_"): 0.01 for b in BENCHMARKS}
-    for column, scale in number.items():
-        found[column] = (found[column].astype(float) * scale).round(10)
-    names = {b.replace("-", "_"): b for b in BENCHMARKS} | {"params_m": "parameters"}
-    found = found.rename(columns=names).assign(
+    columns = {name.replace("-", "_"): name for name in BENCHMARKS} | {"params_m": "parameters"}
+    found = found.rename(columns=columns).assign(
         section=found["group"],
         kind="published",
         source=found["source"] + " (" + found["verified"] + ")",
-        parameters=found["params_m"].astype("Int64"),
     )
+    scales = {"parameters": 1e6, "mflops": 1.0, **dict.fromkeys(BENCHMARKS, 0.01)}
+    for name, scale in scales.items():
+        # rounded, so that 99.52 % is 0.9952 and prints as 99.52 again
+        found[name] = (found[name].astype(float) * scale).round(10)
+    found["parameters"] = found["parameters"].astype("Int64")
     return found.astype(object).where(found.notna(), None)
 
 

@@ -1,5 +1,6 @@
 """A report: the table of measured and published rows, its plots, and what could not be measured."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,8 @@ from ..benchmarks.benchmark import benchmarks
 from ..files import SynthDistillError
 from ..machine import processor
 from .provenance import TracedValue
-from .published import BENCHMARKS
-from .results import Entry, Measured, ScoreReader, measure_entries
+from .published import BENCHMARKS, select_published
+from .results import Entry, Measured, ScoreReader, measure_entries, run_properties
 from .tables import Column, Table
 
 PROPERTIES = {
@@ -27,6 +28,9 @@ PROPERTIES = {
     "seeds": Column("seeds", "seeds"),
 }
 """Columns other than benchmarks."""
+
+COSTS = ("parameters", "multiply_adds", "file_size", "seconds")
+"""Columns for which the network has to be loaded."""
 
 PROPERTY_NOTES = {
     "multiply_adds": (
@@ -51,73 +55,82 @@ METRIC_NOTES = {
 
 
 class Report(NamedTuple):
-    """A table, where each measured value comes from, and what could not be measured, in words."""
+    """A table, its measured rows, where each measured value comes from, and what went wrong."""
 
     table: Table
-    traced: Sequence[TracedValue]
-    problems: Sequence[str]
+    entries: list[Entry]
+    traced: list[TracedValue]
+    problems: list[str]
 
 
-def make_report(
-    title: str,
-    entries: Sequence[Entry],
-    reader: ScoreReader,
-    *,
-    metric: str = "accuracy",
-    published: Sequence[pd.DataFrame] = (),
-    properties: Sequence[str] = (),
-    notes: Sequence[str] = (),
-) -> Report:
-    """Measure the entries and put them into a table with published results.
+def make_report(declared: Mapping[str, Any], reader: ScoreReader) -> Report:
+    """Measure rows and put them into a table, a column for each of the reader's databases.
 
     Parameters
     ----------
-    title
-        The table's.
-    entries, reader
-        What to measure; the reader's databases are columns.
-    metric
-        One of :py:data:`.results.METRICS`.
-    published
-        Rows after the measured ones, as :py:mod:`.published` gives them: their accuracies are shown
-        where the metric is accuracy.
-    properties
-        Columns before the benchmarks, by their names in :py:data:`PROPERTIES`. A property that no
-        row knows is left out, and so is the number of seeds where each row has one.
-    notes
-        Sentences below the table, besides those that its columns need.
+    declared
+        What ``synthdistill-table --rows`` takes: ``title``, ``metric``, ``rows``, ``properties``
+        (columns before the benchmarks; one that no row knows is left out) and ``notes``. Published
+        rows come after the measured ones, without accuracies where the metric is another one.
     """
-    databases = list(reader.databases)
+    metric = declared["metric"]
+    entries, problems = _entries(declared)
     measured = measure_entries(entries, metric, reader)
+    published = [select_published(**r["published"]) for r in declared["rows"] if "published" in r]
     hidden = [] if metric == "accuracy" else list(BENCHMARKS)
     others = [results.drop(columns=hidden) for results in published]
     rows = pd.concat([pd.DataFrame(measured.rows, dtype=object), *others], ignore_index=True)
-    several = any(len(entry.models) > 1 for entry in entries)
-    names = [*properties, "seeds"] if several and "seeds" not in properties else [*properties]
-    columns = [PROPERTIES[name] for name in names if name in rows and rows[name].notna().any()]
-    columns += [Column(name, reader.title(name), 100.0, 2) for name in databases]
-    sentences = [*_metric_notes(metric, databases, several, bool(measured.traced))]
-    sentences += _reservations(measured, reader)
-    sentences.append("An empty cell is unknown or not measured.")
+    names = [name for name in dict.fromkeys([*declared["properties"], "seeds"]) if name in rows]
+    columns = [PROPERTIES[name] for name in names if rows[name].notna().any()]
+    columns += [Column(name, reader.title(name), 100.0, 2) for name in reader.databases]
     shown = [column.key for column in columns]
-    sentences += [n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown]
-    table = Table(title, columns, rows, [*sentences, *notes])
-    return Report(table, measured.traced, measured.problems)
+    notes = [
+        *_metric_notes(metric, reader, shown, bool(measured.traced)),
+        *_reservations(measured, reader),
+        "An empty cell is unknown or not measured.",
+        *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown),
+        *declared.get("notes", ()),
+    ]
+    table = Table(declared["title"], columns, rows, notes)
+    return Report(table, entries, measured.traced, problems + measured.problems)
+
+
+def _entries(declared: Mapping[str, Any]) -> tuple[list[Entry], list[str]]:
+    """Make the measured rows with their properties, and say what could not be read."""
+    entries, problems = [], []
+    for row in declared["rows"]:
+        if "published" in row:
+            continue
+        models = [Path(folder) for folder in row.get("folders", ())]
+        values = {"training_data": row.get("training_data")}
+        try:
+            if models:
+                values |= run_properties(models[0])
+                file = Path(row.get("file", models[0] / "student.safetensors"))
+                if file.is_file() and {*COSTS} & {*declared["properties"]}:
+                    from .complexity import model_properties
+
+                    timed = "seconds" in declared["properties"]
+                    values |= model_properties(file, row.get("kind", "student"), timed=timed)
+        except SynthDistillError as error:
+            problems.append(error.message)
+        entries.append(Entry(row["label"], models, row.get("section", ""), values))
+    return entries, problems
 
 
 def _metric_notes(
-    metric: str, databases: Sequence[str], several: bool, measured: bool
+    metric: str, reader: ScoreReader, shown: Sequence[str], measured: bool
 ) -> Iterator[str]:
     """Say what the numbers are."""
-    known = [benchmarks()[name] for name in databases if name in benchmarks()]
+    known = [benchmarks()[name] for name in reader.databases if name in benchmarks()]
     kind, _, far = metric.partition("@")
     note, deviation = METRIC_NOTES[kind].format(far=far), "the 10 folds"
-    if len(known) < len(databases):  # pairs of one's own have any number of folds
+    if len(known) < len(reader.databases):  # pairs of one's own have any number of folds
         note = note.replace("each of 10 folds", "each fold").replace("the other nine", "the others")
         deviation = "folds"
-    if databases:
+    if reader.databases:
         yield note
-    if several:
+    if "seeds" in shown:
         yield (
             "±: sample standard deviation over seeds of the value over all folds, where a row has "
             "several seeds; else the population standard deviation over folds."
@@ -135,11 +148,12 @@ def _reservations(measured: Measured, reader: ScoreReader) -> Iterator[str]:
     """Say of which scores the origin is not what it should be, and which pairs were not scored."""
     marks: dict[str, dict[str, None]] = {}
     for cell in measured.traced:
-        where = f"{cell.row} ({reader.title(cell.column)})"
-        for mark in filter(None, (origin.mark for origin in cell.origins)):
-            marks.setdefault(mark, {})[where] = None
+        for origin in cell.origins:
+            where = f"{cell.row} ({reader.title(cell.column)})"
+            marks.setdefault(origin.mark, {})[where] = None
     for mark, cells in marks.items():
-        yield f"Scores {mark}: {', '.join(cells)}."
+        if mark:
+            yield f"Scores {mark}: {', '.join(cells)}."
     never = [
         f"{row['model']} ({reader.title(name)}) {row[f'{name}_never_match']:,}"
         for row in measured.rows
@@ -156,28 +170,22 @@ def _reservations(measured: Measured, reader: ScoreReader) -> Iterator[str]:
 def draw_report(entries: Sequence[Entry], reader: ScoreReader, folder: Path) -> list[Path]:
     """Draw ROC, DET and histograms of each benchmark, and the training curves, as PNG and PDF.
 
-    Of a row with several seeds the first is drawn. Score files that cannot be read are left out:
-    the report names them.
+    Of a row with several seeds the first is drawn. Score files that cannot be read are left out.
     """
     from . import plots
 
     written: list[Path] = []
     first = {entry.label: entry.models[0] for entry in entries if entry.models}
+    styles = plots.styles(first)
     for database in reader.databases:
         scores = {}
         for label, model in first.items():
-            if not (model / database).is_dir():
-                continue
-            try:
-                frame = reader.read(model, database)
-            except SynthDistillError:
-                continue
-            # pairs that never match stand with the least alike
-            values = frame["score"].to_numpy(float).clip(min=-2.0)
-            scores[label] = (frame["genuine"].to_numpy(bool), values)
+            with contextlib.suppress(SynthDistillError):
+                if (model / database).is_dir():
+                    scores[label] = reader.read(model, database)
         if scores:
             for name, plot in plots.SCORE_PLOTS.items():
-                figure = plot(scores, reader.title(database))
+                figure = plot(scores, reader.title(database), styles)
                 written += plots.save_figure(figure, folder, f"{name}-{database}")
     logs = {}
     for label, model in first.items():
@@ -187,23 +195,23 @@ def draw_report(entries: Sequence[Entry], reader: ScoreReader, folder: Path) -> 
                 logs[label] = pd.read_csv(path)
             except (OSError, ValueError) as error:
                 raise SynthDistillError(f"cannot read the training log {path}: {error}") from error
-    training = plots.plot_training(logs)
+    training = plots.plot_training(logs, styles)
     return written + (plots.save_figure(training, folder, "training") if training else [])
 
 
 def draw_property(
-    table: Table, reader: ScoreReader, metric: str, plot: Mapping[str, Any], folder: Path
+    declared: Mapping[str, Any], table: Table, reader: ScoreReader, folder: Path
 ) -> list[Path]:
     """Draw the metric against a property, if any row knows both, as ``METRIC-PROPERTY``.
 
-    ``plot`` has ``x`` and ``xlabel``; perhaps ``section``: only rows of this section;
+    The declared ``plot`` has ``x`` and ``xlabel``; perhaps ``section``: only rows of this section;
     ``benchmark``: only this one, real or drawn; ``logarithmic`` and ``joined``.
     """
     from . import plots
 
+    plot, metric, rows = declared["plot"], declared["metric"], table.rows
     one = plot.get("benchmark")
     names = [n for n in reader.databases if one in (None, n, n.partition("-")[2])]
-    rows = table.rows
     figure = plots.plot_property(
         rows[rows["section"] == plot["section"]] if plot.get("section") else rows,
         plot["x"],

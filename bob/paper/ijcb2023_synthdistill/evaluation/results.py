@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from ..benchmarks import accuracy
+from ..benchmarks.accuracy import summary
 from ..benchmarks.benchmark import benchmarks
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
@@ -20,9 +19,6 @@ from .terminal import exit_when_interrupted
 
 SCORES = "scores-dev.csv"
 """Name that Bob gives to the score file."""
-
-METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
-"""What a table can show of a benchmark; ``tar@FAR`` is the true accept rate at a false one."""
 
 MAX_DEPTH = 3
 
@@ -56,8 +52,7 @@ def _walk(folder: Path, top: Path, depth: int) -> Iterator[tuple[str, Path]]:
     children = sorted(folder.iterdir())
     trained = any(child.name in ("student.safetensors", "options.json") for child in children)
     if trained or any((child / SCORES).is_file() for child in children):
-        name = folder.resolve().name if folder == top else str(folder.relative_to(top))
-        yield name, folder
+        yield folder.resolve().name if folder == top else str(folder.relative_to(top)), folder
         return
     for child in children:
         if depth and child.is_dir() and not child.name.startswith("."):
@@ -87,24 +82,6 @@ def run_properties(folder: Path) -> dict[str, Any]:
             f"cannot read what {folder} was trained with ({options.name}, {log.name}): {error!r}"
         ) from error
     return values
-
-
-def measure(scores: pd.DataFrame, metric: str) -> tuple[float | None, float | None]:
-    """Compute a metric of one score file (columns genuine, fold and score, a row for each pair).
-
-    Returns
-    -------
-        A fraction, None when the number of pairs does not allow the metric; and of ``accuracy`` the
-        population deviation over folds.
-    """
-    score, genuine = scores["score"].to_numpy(), scores["genuine"].to_numpy()
-    if metric == "accuracy":
-        found = accuracy.ten_fold_accuracy(score, genuine, scores["fold"].to_numpy())
-        return float(found.accuracy), float(found.std)
-    if metric == "eer":
-        return float(accuracy.eer(score, genuine)), None
-    rate = accuracy.tar_at_far(score, genuine, float(metric.partition("@")[2]))
-    return None if rate is None else float(rate), None
 
 
 def open_database(name: str) -> Verification:
@@ -139,10 +116,7 @@ def open_database(name: str) -> Verification:
 class ScoreReader:
     """Reads score files of many models, each file and each database once.
 
-    Parameters
-    ----------
-    databases
-        The pairs, by the name of the folder that the scores lie in.
+    ``databases`` are the pairs, by the name of the folder that the scores lie in.
     """
 
     def __init__(self, databases: Mapping[str, Verification]) -> None:
@@ -190,37 +164,36 @@ class Measured(NamedTuple):
 def measure_entries(entries: Sequence[Entry], metric: str, reader: ScoreReader) -> Measured:
     """Measure rows: a column for each of the reader's databases.
 
-    A row of one model shows its value and, of accuracy, the deviation over folds; a row of several
-    seeds the mean and the sample standard deviation over seeds, and the number of seeds. A database
-    on which a model was never evaluated is an empty cell, and no problem.
+    The metric is ``accuracy``, ``eer`` or ``tar@FAR``, the true accept rate at a false one. A row
+    of one model shows its value and, of accuracy, the deviation over folds; a row of several seeds
+    the mean and the sample standard deviation over seeds, and the number of seeds. A database on
+    which a model was never evaluated is an empty cell, and no problem.
     """
-    if metric not in METRICS:
-        raise SynthDistillError(f"unknown metric {metric!r}: expected one of {', '.join(METRICS)}")
     measured = Measured([], [], [])
     for entry in entries:
         row: dict[str, Any] = {"section": entry.section, "model": entry.label, **entry.values}
         row |= {"kind": "measured", "source": ""}
         row |= {"seeds": str(len(entry.models))} if len(entry.models) > 1 else {}
+        measured.rows.append(row)
         for database in reader.databases:
             if not any((model / database).is_dir() for model in entry.models):
                 continue
             try:
-                frames = [reader.read(model, database) for model in entry.models]
+                found = [summary(reader.read(model, database)) for model in entry.models]
             except SynthDistillError as error:
                 if error.message not in measured.problems:
                     measured.problems.append(error.message)
                 continue
-            found = [measure(frame, metric) for frame in frames]
-            values = [value for value, _ in found if value is not None]
-            if len(values) < len(found):
+            name, _, far = metric.partition("@")
+            values = [one["tar_at_far"][f"{float(far):g}"] if far else one[name] for one in found]
+            if None in values:  # too few pairs
                 continue
-            value, deviation = values[0], found[0][1]
+            value, deviation = values[0], found[0].get(f"{metric}_std")
             if len(found) > 1:
                 value, deviation = statistics.fmean(values), statistics.stdev(values)
             row |= {database: value, f"{database}_std": deviation}
-            if never := sum(int(np.isneginf(frame["score"]).sum()) for frame in frames):
+            if never := sum(one["never_match"] for one in found):
                 row[f"{database}_never_match"] = never
             origins = [reader.trace(model, database) for model in entry.models]
             measured.traced.append(TracedValue(entry.label, database, value, origins))
-        measured.rows.append(row)
     return measured

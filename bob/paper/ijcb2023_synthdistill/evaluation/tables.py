@@ -5,6 +5,7 @@ its source, in CSV it says so in the column ``kind``. What is unknown is an empt
 """
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,9 @@ PUBLISHED_NOTE = (
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column: the key of its values, which is the CSV header, and the title with the unit.
 
-    Parameters
-    ----------
-    key
-        The name under which rows hold their values; the CSV header.
-    title
-        What stands over it, with the unit that ``scale`` makes.
-    scale
-        Printed number = value times scale. CSV holds the value itself.
-    decimals
-        Digits after the decimal point.
+    The printed number is the value times ``scale``; CSV holds the value itself.
     """
 
     key: str
@@ -39,24 +31,24 @@ class Column:
     scale: float = 1.0
     decimals: int = 2
 
+    def cell(self, row: dict[str, Any]) -> str:
+        """Write a row's value, and its deviation, in the column's unit; empty if unknown."""
+        value: Any = row.get(self.key)
+        deviation: Any = row.get(f"{self.key}_std")
+        if isinstance(value, str) or pd.isna(value):
+            return value if isinstance(value, str) else ""
+        numbers = [value] if pd.isna(deviation) else [value, deviation]
+        return " ± ".join(f"{number * self.scale:.{self.decimals}f}" for number in numbers)
+
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and columns, with a title and notes.
+    """Rows and columns after the models' names, with a title and notes, a sentence each.
 
-    Parameters
-    ----------
-    title
-        One line: what the table shows.
-    columns
-        After the first one, which holds the models' names.
-    rows
-        Columns ``section``, ``model``, ``kind`` (measured or published), ``source`` (of published
-        rows), and for each key a number in its base unit (a fraction, a count, bytes, seconds) or
-        a text; ``KEY_std`` is a number's deviation, ``KEY_never_match`` how many pairs could only
-        be counted as different.
-    notes
-        What the reader must know, a sentence each.
+    ``rows`` have the columns ``section``, ``model``, ``kind`` (measured or published), ``source``
+    (of published rows), and for each key a number in its base unit (a fraction, a count, bytes,
+    seconds) or a text; ``KEY_std`` is a number's deviation, ``KEY_never_match`` how many pairs
+    could only be counted as different.
     """
 
     title: str
@@ -64,28 +56,37 @@ class Table:
     rows: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
-    def sections(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        """Give name and rows of each section, in order of first appearance."""
-        groups = self.rows.groupby("section", sort=False)
-        return [(str(name), rows.to_dict("records")) for name, rows in groups]
-
     def sources(self) -> dict[str, int]:
         """Give the number of each source, in the order in which the table names them."""
-        named = [row["source"] for _, rows in self.sections() for row in rows if row["source"]]
+        ordered = [rows["source"] for _, rows in self.rows.groupby("section", sort=False)]
+        named = [source for sources in ordered for source in sources if source]
         return {source: number for number, source in enumerate(dict.fromkeys(named), 1)}
 
-    def cells(self, row: dict[str, Any]) -> list[str]:
-        """Write a row's cells in the columns' units; empty where it does not know them."""
-        return [_cell(row.get(c.key), row.get(f"{c.key}_std"), c) for c in self.columns]
+    def sections(
+        self, escape: Callable[[str], str], italic: str, reference: str
+    ) -> Iterator[tuple[str, list[list[str]]]]:
+        """Give name and rows of each section, in the words of a language.
 
+        ``escape`` writes plain text; ``italic`` and ``reference`` are formats of published cells
+        and of the number of their source. A section that is the only one has no name.
+        """
+        groups, sources = self.rows.groupby("section", sort=False), self.sources()
+        for name, rows in groups:
+            lines = []
+            for row in rows.to_dict("records"):
+                cells = [escape(row["model"]), *(escape(c.cell(row)) for c in self.columns)]
+                if row["kind"] == "published":
+                    cells = [italic.format(text) if text else "" for text in cells]
+                    cells[0] += reference.format(sources[row["source"]])
+                lines.append(cells)
+            yield escape(str(name)) if len(groups) > 1 else "", lines
 
-def _cell(value: Any, deviation: Any, column: Column) -> str:
-    if isinstance(value, str) or pd.isna(value):
-        return value if isinstance(value, str) else ""
-    text = f"{value * column.scale:.{column.decimals}f}"
-    if pd.isna(deviation):
-        return text
-    return f"{text} ± {deviation * column.scale:.{column.decimals}f}"
+    def footnotes(self, escape: Callable[[str], str], reference: str) -> list[str]:
+        """Give what stands below: notes and sources."""
+        sources = self.sources()
+        notes = [*self.notes, PUBLISHED_NOTE] if sources else self.notes
+        listed = [f"{reference.format(n)} {escape(text)}" for text, n in sources.items()]
+        return [*map(escape, notes), *listed]
 
 
 def _escape_markdown(text: str) -> str:
@@ -94,19 +95,13 @@ def _escape_markdown(text: str) -> str:
 
 def to_markdown(table: Table) -> str:
     """Write a table as GitHub Markdown: published rows in italics with the number of the source."""
-    sources, sections = table.sources(), table.sections()
     lines = [["", *(_escape_markdown(column.title) for column in table.columns)]]
-    headlines: list[str] = []
-    for name, rows in sections:
-        if len(sections) > 1 and name:
-            lines.append([f"**{_escape_markdown(name)}**", *([""] * len(table.columns))])
+    headlines = []
+    for name, rows in table.sections(_escape_markdown, "*{}*", " [{}]"):
+        if name:
+            lines.append([f"**{name}**", *([""] * len(table.columns))])
             headlines.append(lines[-1][0])
-        for row in rows:
-            line = [_escape_markdown(text) for text in (row["model"], *table.cells(row))]
-            if row["kind"] == "published":
-                line = [f"*{text}*" if text else "" for text in line]
-                line[0] += f" [{sources[row['source']]}]"
-            lines.append(line)
+        lines += rows
     # the name of a section may be long, and stands alone in its line
     first, *widths = (
         max(len(text) for text in texts if text not in headlines)
@@ -118,9 +113,7 @@ def to_markdown(table: Table) -> str:
     ]
     padded[1:1] = [[":" + "-" * max(first - 1, 2), *("-" * max(w - 1, 2) + ":" for w in widths)]]
     grid = "\n".join(f"| {' | '.join(line)} |" for line in padded)
-    notes = [_escape_markdown(note) for note in table.notes]
-    notes += [PUBLISHED_NOTE] if sources else []
-    notes += [f"[{number}] {_escape_markdown(source)}" for source, number in sources.items()]
+    notes = table.footnotes(_escape_markdown, "[{}]")
     return "\n\n".join([f"**{_escape_markdown(table.title)}**", grid, *notes]) + "\n"
 
 
@@ -139,7 +132,6 @@ def escape_latex(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """Write a table for LaTeX with booktabs: published rows in italics, numbered sources below."""
-    sources, sections = table.sources(), table.sections()
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
@@ -149,22 +141,13 @@ def to_latex(table: Table) -> str:
         r"    \toprule",
         "    " + " & ".join(["", *(escape_latex(c.title) for c in table.columns)]) + r" \\",
     ]
-    for name, rows in sections:
+    for name, rows in table.sections(escape_latex, r"\textit{{{}}}", r"\textsuperscript{{{}}}"):
         lines.append(r"    \midrule")
-        if len(sections) > 1 and name:
-            headline = rf"\multicolumn{{{1 + len(table.columns)}}}{{l}}{{{escape_latex(name)}}}"
-            lines.append(rf"    {headline} \\")
-        for row in rows:
-            line = [escape_latex(text) for text in (row["model"], *table.cells(row))]
-            if row["kind"] == "published":
-                line = [rf"\textit{{{text}}}" if text else "" for text in line]
-                line[0] += rf"\textsuperscript{{{sources[row['source']]}}}"
-            lines.append("    " + " & ".join(line) + r" \\")
-    notes = [escape_latex(note) for note in table.notes]
-    notes += [escape_latex(PUBLISHED_NOTE)] if sources else []
-    notes += [rf"\textsuperscript{{{n}}} {escape_latex(text)}" for text, n in sources.items()]
+        if name:
+            lines.append(rf"    \multicolumn{{{1 + len(table.columns)}}}{{l}}{{{name}}} \\")
+        lines += ["    " + " & ".join(row) + r" \\" for row in rows]
     lines += [r"    \bottomrule", r"  \end{tabular}"]
-    if notes:
+    if notes := table.footnotes(escape_latex, r"\textsuperscript{{{}}}"):
         # a minipage, so that the notes stay with the table and no package is needed
         lines += ["", r"  \smallskip", r"  \begin{minipage}{\linewidth}\footnotesize"]
         lines += [rf"    {note}\par" for note in notes]
@@ -178,8 +161,7 @@ def to_csv(table: Table) -> str:
     The columns ``kind`` and ``source`` say of each row whether it was measured. Deviations, and
     numbers of pairs that never match, stand in columns of their own if there are any.
     """
-    rows = table.rows
-    kept = []
+    rows, kept = table.rows, []
     for column in table.columns:
         further = (f"{column.key}_{suffix}" for suffix in ("std", "never_match"))
         kept += [column.key, *(key for key in further if key in rows and rows[key].notna().any())]

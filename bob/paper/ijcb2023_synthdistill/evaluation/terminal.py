@@ -15,13 +15,13 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def exit_when_interrupted() -> None:
     """Let Ctrl-C end this process with 130 (click: 1; dask_jobqueue, by Bob: 0), twice at once."""
+
+    def interrupt(*_: Any) -> NoReturn:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        sys.exit(INTERRUPTED)
+
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _exit)
-
-
-def _exit(*_: Any) -> NoReturn:
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    sys.exit(INTERRUPTED)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def say(text: str) -> None:

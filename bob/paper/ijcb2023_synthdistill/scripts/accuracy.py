@@ -50,25 +50,18 @@ def accuracy(scores: Path, database: str, as_json: bool) -> None:
 
 
 def _text(result: dict[str, Any], found: str) -> str:
-    rates = "\n".join(
-        f"TAR at FAR {float(far):.2%}  "
-        + (
-            f"{tar:.2%}"
-            if tar is not None
-            else f"-  (needs {round(1 / float(far)):,} impostor pairs, there are "
-            f"{result['impostors']:,})"
-        )
-        for far, tar in result["tar_at_far"].items()
-    )
-    folds = " ".join(f"{accuracy:.2%}" for accuracy in result["accuracy_per_fold"])
+    folds = [f"{accuracy:.2%}" for accuracy in result["accuracy_per_fold"]]
     never = result["never_match"]
-    return (
-        f"{result['database']}: {found}\n"
+    lines = [
+        f"{result['database']}: {found}",
         f"pairs              {result['genuine']:,} genuine, {result['impostors']:,} impostor"
-        + (f"; {never:,} never match: one of their images cannot be used" if never else "")
-        + f"\naccuracy           {result['accuracy']:.2%} ± {result['accuracy_std']:.2%} "
-        f"over {len(result['accuracy_per_fold'])} folds\n"
-        f"each fold          {folds}\n"
-        f"EER                {result['eer']:.2%}\n"
-        f"{rates}"
-    )
+        + (f"; {never:,} never match: one of their images cannot be used" if never else ""),
+        f"accuracy           {result['accuracy']:.2%} ± {result['accuracy_std']:.2%} over "
+        f"{len(folds)} folds",
+        f"each fold          {' '.join(folds)}",
+        f"EER                {result['eer']:.2%}",
+    ]
+    for far, tar in result["tar_at_far"].items():
+        unknown = f"-  (needs {1 / float(far):,.0f} impostor pairs)"
+        lines.append(f"TAR at FAR {float(far):.2%}  {unknown if tar is None else f'{tar:.2%}'}")
+    return "\n".join(lines)

@@ -2,16 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from ..evaluation.results import Entry
-
 METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
-COSTS = ("parameters", "multiply_adds", "file_size", "seconds")
-"""Columns for which the student has to be loaded."""
 
 
 @click.command(
@@ -97,7 +92,6 @@ def table(
     """
     from ..benchmarks.benchmark import benchmarks
     from ..evaluation.provenance import describe_provenance
-    from ..evaluation.published import select_published
     from ..evaluation.report import draw_property, draw_report, make_report
     from ..evaluation.results import SCORES, ScoreReader, open_database
     from ..evaluation.tables import to_markdown, write_table
@@ -108,28 +102,15 @@ def table(
     if bool(folders) == (rows is not None):
         raise click.UsageError("expected either FOLDER... or --rows FILE")
     declared = _declare(folders, **options) if rows is None else _read(rows)
-    entries, problems = _entries(declared)
-    opened = [open_database(name) for name in declared["databases"]]
-    reader, metric = ScoreReader({d.name: d for d in opened}), declared.get("metric", "accuracy")
-    report = make_report(
-        declared["title"],
-        entries,
-        reader,
-        metric=metric,
-        published=[
-            select_published(**r["published"]) for r in declared["rows"] if "published" in r
-        ],
-        properties=declared.get("properties", ()),
-        notes=declared.get("notes", ()),
-    )
-    problems += report.problems
-    if rows is None and options["databases"] and not report.traced and not problems:
+    reader = ScoreReader({d.name: d for d in map(open_database, declared["databases"])})
+    report = make_report(declared, reader)
+    if options["databases"] and not report.traced and not report.problems:
         raise SynthDistillError(
             f"no model in {', '.join(map(str, folders))} was evaluated on "
             f"{', '.join(reader.databases)}, and a table without values is not written. Evaluate, "
             "as `bob bio pipeline simple -d DATABASE -p MODEL/pipeline.py -o MODEL/DATABASE`."
         )
-    for model in dict.fromkeys(model for entry in entries for model in entry.models):
+    for model in dict.fromkeys(model for entry in report.entries for model in entry.models):
         for path in sorted(model.glob(f"*/{SCORES}")):
             if path.parent.name not in (*benchmarks(), *reader.databases):
                 click.echo(
@@ -140,23 +121,23 @@ def table(
     output = output or (folders[0] if rows is None else rows.parent)
     say(to_markdown(report.table))
     written = write_table(report.table, output)
+    listing = describe_provenance(report.traced)
+    if provenance:
+        say(listing + "\n")
     if provenance or rows:
-        listing = describe_provenance(report.traced)
-        if provenance:
-            say(listing + "\n")
         written.append(output / "provenance.txt")
         with atomic_write(written[-1]) as temporary:
             temporary.write_text(listing + "\n", encoding="utf-8")
+    names = [path.name for path in written]
     if plots:
-        written += draw_report(entries, reader, output)
+        written += draw_report(report.entries, reader, output)
         if "plot" in declared:
-            written += draw_property(report.table, reader, metric, declared["plot"], output)
-    names = [path.name for path in written if path.suffix not in (".png", ".pdf")]
-    pictures = sum(path.suffix == ".png" for path in written)
+            written += draw_property(declared, report.table, reader, output)
+    pictures = (len(written) - len(names)) // 2
     click.echo(f"{output}: {', '.join(names)} and {pictures} plots (PNG and PDF)", err=True)
-    for problem in problems:
+    for problem in report.problems:
         click.echo(f"error: {problem}", err=True)
-    if problems:
+    if report.problems:
         raise click.exceptions.Exit(1)
 
 
@@ -170,12 +151,14 @@ def _read(path: Path) -> dict[str, Any]:
     top = ["title", "metric", "databases", "properties", "timed", "notes", "plot", "rows"]
     plot = ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"]
     row = ["label", "section", "folders", "kind", "file", "training_data", "published"]
+    declared: dict[str, Any] = {"title": path.stem, "metric": "accuracy", "properties": []}
     try:
-        declared = {"title": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))}
+        declared |= tomllib.loads(path.read_text(encoding="utf-8"))
         names = [(name, row) for content in declared["rows"] for name in content]
         names += [(name, plot) for name in declared.get("plot", ())]
-        names += [(name, [*PROPERTIES]) for name in declared.get("properties", ())]
-        for name, known in [*((name, top) for name in declared), *names]:
+        names += [(name, [*PROPERTIES]) for name in declared["properties"]]
+        names += [(name, top) for name in declared] + [(declared["metric"], [*METRICS])]
+        for name, known in names:
             if name not in known:
                 raise ValueError(f"unknown name {name!r}.{nearest(name, known)}")
         if not all({"label", "published"} & {*content} for content in declared["rows"]):
@@ -204,16 +187,16 @@ def _declare(
     shown = [name for name, b in benchmarks().items() if b.drawn in (kinds or {False})]
     chosen = list(databases) or shown
     real = any(name in benchmarks() and not benchmarks()[name].drawn for name in chosen)
-    if published and not (real and metric == "accuracy"):
+    comparable = real and metric == "accuracy"
+    if published and not comparable:
         raise click.UsageError(
             "published results are accuracies on the real benchmarks: they cannot stand beside "
             f"{metric} on {', '.join(chosen)}"
         )
-    published = real and metric == "accuracy" if published is None else published
+    published = comparable if published is None else published
     properties = ["training_data", "synthetic_images", "coefficient", "images"]
-    properties += COSTS[:3] if complexity or timed else ()
-    properties += ["seconds"] if timed else []
-    properties += ["mflops"] if published and complexity else []
+    properties += ["parameters", "multiply_adds", "file_size"] * (complexity or timed)
+    properties += ["seconds"] * timed + ["mflops"] * (published and complexity)
     rows: list[dict[str, Any]] = [
         {"label": name, "section": "measured here", "folders": [folder]}
         for name, folder in models.items()
@@ -223,32 +206,5 @@ def _declare(
         "databases": chosen,
         "metric": metric,
         "properties": properties,
-        "timed": timed,
         "rows": rows + [{"published": {}}] * published,
     }
-
-
-def _entries(declared: dict[str, Any]) -> "tuple[list[Entry], list[str]]":
-    """Make the measured rows with their properties, and say what could not be read."""
-    from ..evaluation.results import Entry, run_properties
-    from ..files import SynthDistillError
-
-    entries, problems = [], []
-    for row in declared["rows"]:
-        if "published" in row:
-            continue
-        models = [Path(folder) for folder in row.get("folders", ())]
-        values = {"training_data": row.get("training_data")}
-        try:
-            if models:
-                values |= run_properties(models[0])
-                file = Path(row.get("file", models[0] / "student.safetensors"))
-                if file.is_file() and set(COSTS).intersection(declared.get("properties", ())):
-                    from ..evaluation.complexity import model_properties
-
-                    timed = declared.get("timed", False)
-                    values |= model_properties(file, row.get("kind", "student"), timed=timed)
-        except SynthDistillError as error:
-            problems.append(error.message)
-        entries.append(Entry(row["label"], models, row.get("section", ""), values))
-    return entries, problems
