@@ -310,6 +310,20 @@ def interrupt(flag, path):
         os.kill(os.getpid(), signal.SIGINT)
 
 
+HANGING = """
+import os, signal, threading
+from bob.paper.ijcb2023_synthdistill.evaluation import terminal
+terminal.PATIENCE = 0.5
+terminal.exit_when_interrupted()
+threading.Thread(target=threading.Event().wait).start()
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_ends_a_process_whose_threads_hang():
+    assert subprocess.run([sys.executable, "-c", HANGING], timeout=60).returncode == 130
+
+
 @pytest.mark.parametrize("client", [[], ["--no-dask"]])
 def test_ctrl_c_ends_bobs_command_with_130(folder, random_faces, client):
     (folder / "database.py").write_text(
@@ -328,6 +342,7 @@ def test_ctrl_c_ends_bobs_command_with_130(folder, random_faces, client):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert done.returncode == 130, done.stderr
     assert [path.name for path in (folder / "out").iterdir()] == [".lock"]
