@@ -4,6 +4,7 @@
 The work is Snakemake's (`snakemake -s experiments/Snakefile -c2 demo`); this tells what goes on.
 """
 
+import json
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ from types import FrameType
 
 import click
 
+from bob.paper.ijcb2023_synthdistill.scripts.export import describe
+
 HERE = Path(__file__).parent
 PATH = click.Path(path_type=Path, file_okay=False)
 PLAN = """
@@ -27,7 +30,7 @@ This demo trains a small face recogniser without a single photograph, in four st
               learns the teacher's embedding: once with dynamic sampling (the paper's), once with
               static sampling, and a student that is left as it is before any training
   3. evaluate teacher and students with Bob's PipelineSimple; each pair gets a cosine score
-  4. print    the table, plots and pictures
+  4. print    the table, plots and pictures; the student goes out as ONNX, in float and in 8 bits
 What is there already is not done again. Ctrl-C saves; `make demo` then goes on.
 """
 LOOK = {
@@ -42,6 +45,7 @@ These are drawn faces: the table compares methods, and says nothing about real f
 Next, in the same miniature world:
   synthdistill-train toyfaces --loss cosine -o results/cosine    another loss, in minutes
   bob bio pipeline simple -d toyfaces-lfw -p {run}/pipeline.py -o results/out
+  synthdistill-verify A B --model {exported}
   snakemake -s experiments/Snakefile -c2 table3                  another table
 The real thing needs the generator, the teacher and the data sets (see README.md):
   synthdistill-fetch --check                                     what is in place, what is missing
@@ -66,7 +70,8 @@ def demo(settings: tuple[str, ...], results: Path, cores: int) -> None:
     log = results / "snakemake.log"
     words = ["-m", "snakemake", "--snakefile", str(HERE / "Snakefile"), "--cores", str(cores)]
     # trainings lock their folders themselves, and a killed demo leaves no lock to be removed
-    words += ["--nolock", "--config", f"results={results}", *settings, "--", "demo", "pictures"]
+    words += ["--nolock", "--config", f"results={results}", *settings, "--"]
+    words += ["demo", "pictures", "deploy"]
     with log.open("w") as stream:
         process = subprocess.Popen(  # noqa: S603 - in a session of its own: signals arrive once
             [sys.executable, *words], stdout=stream, stderr=stream, start_new_session=True
@@ -95,7 +100,14 @@ def demo(settings: tuple[str, ...], results: Path, cores: int) -> None:
         if (results / name).is_file():
             click.echo(f"  {os.path.relpath(results / name):40} {what}")
     _, dynamic, *_ = tomllib.loads((results / "rows.toml").read_text(encoding="utf-8"))["rows"]
-    click.echo(NEXT.format(run=dynamic["folders"][0]))
+    exported = results / "runs" / "exported" / Path(dynamic["folders"][0]).name
+    if (exported / "config.json").is_file():
+        config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
+        click.echo(
+            f"\nThe student for onnxruntime (README.md is its model card):\n"
+            f"{describe(exported, config)}"
+        )
+    click.echo(NEXT.format(run=dynamic["folders"][0], exported=exported))
 
 
 def narrate(process: subprocess.Popen, log: Path, logs: Path) -> None:

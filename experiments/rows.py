@@ -21,8 +21,14 @@ from bob.paper.ijcb2023_synthdistill.files import (
     sha256,
 )
 
+EXPORTS = {
+    "float": ("model.onnx", "pipeline.py"),
+    "int8": ("model.int8.onnx", "pipeline_int8.py"),
+}
+"""Forms of an exported student: the file, and the pipeline beside it."""
+
 TABLES = Path(__file__).parent / "tables"
-OURS = {"student", "options", "pipeline", "optional", "variants"}
+OURS = {"student", "options", "pipeline", "optional", "variants", "export"}
 """What a row says to this module; all else goes on to `synthdistill-table`."""
 
 digest = functools.cache(sha256)
@@ -116,16 +122,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A row to be measured: a training for each seed, or the pipeline of a model that is there."""
+    """A row to be measured: a training for each seed, or the pipeline of a model that is there.
+
+    Of trainings with an ``export``, that form of the student is measured.
+    """
 
     declared: dict[str, Any]
     runs: tuple[Run, ...] = ()
     pipeline: str = ""
+    export: str = ""
 
     @property
     def models(self) -> list[str]:
         """Names of the models' folders; none where the row's training was not asked for."""
-        return [Path(self.pipeline).stem] if self.pipeline else [run.name for run in self.runs]
+        if self.pipeline:
+            return [Path(self.pipeline).stem]
+        return [run.name + f"-{self.export}" * bool(self.export) for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -150,6 +162,9 @@ class Table:
             rows.append({**row.declared, "folders": [str(runs / name) for name in row.models]})
             if file := teacher_file(row.pipeline):
                 rows[-1] |= {"kind": "teacher", "file": str(file)}
+            if row.export and row.runs:
+                place = runs / "exported" / row.runs[0].name / EXPORTS[row.export][0]
+                rows[-1] |= {"kind": "onnx", "file": str(place)}
         rows += [{"published": criteria} for criteria in self.published]
         return tomli_w.dumps({**self.declared, "databases": list(self.databases), "rows": rows})
 
@@ -203,7 +218,10 @@ def load(path: Path, settings: Settings) -> Table:
             words = [world["students"].get(student, student), *settings.options]
             for name, value in row.get("options", {}).items():
                 words += [f"--{name.replace('_', '-')}", str(value)]
-            rows.append(Row(declared, tuple(_runs(words, settings.seeds))))
+            export = row.get("export", "")
+            if export and export not in EXPORTS:
+                raise SynthDistillError(f"{path}: export {export!r}: expected float or int8")
+            rows.append(Row(declared, tuple(_runs(words, settings.seeds)), export=export))
     content["title"] = f"{content.get('title', path.stem)} ({settings.variant})"
     # nobody published anything about drawn faces
     others = published if settings.variant == "real" else []

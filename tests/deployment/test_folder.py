@@ -12,6 +12,7 @@ from clapper.config import load
 from bob.paper.ijcb2023_synthdistill.deployment import folder as room
 from bob.paper.ijcb2023_synthdistill.deployment import model_card, onnx_export
 from bob.paper.ijcb2023_synthdistill.deployment.folder import Source, check_folder, export
+from bob.paper.ijcb2023_synthdistill.evaluation.complexity import model_properties
 from bob.paper.ijcb2023_synthdistill.evaluation.embedding import EmbeddingTransformer
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
@@ -50,6 +51,15 @@ def test_bob_evaluates_it_as_the_student(run, exported):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+def test_tables_count_what_the_file_says_and_time_it(exported):
+    config = json.loads((exported / "config.json").read_text())
+    found = model_properties(exported / "model.int8.onnx", "onnx", timed=True)
+    assert found["parameters"] == config["parameters"]
+    assert found["multiply_adds"] == config["multiply_adds"]
+    assert found["file_size"] == config["files"]["model.int8.onnx"]["bytes"]
+    assert 0 < found["seconds"] < 1
+
+
 def test_the_configured_file_is_not_opened_before_it_is_needed():
     from bob.paper.ijcb2023_synthdistill.config.pipeline.onnx import pipeline
 
@@ -72,7 +82,7 @@ def test_an_export_that_fails_leaves_what_was_there(tmp_path, run, monkeypatch):
     def fail(config):
         raise SynthDistillError("no card")
 
-    monkeypatch.setattr(onnx_export, "export_onnx", lambda _, path, *__: path.touch())
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda _, path, *__: path.touch() or 0.0)
     monkeypatch.setattr(model_card, "make_card", fail)
     folder = tmp_path / "exported"
     folder.mkdir()

@@ -23,6 +23,11 @@ if "{what}" == "fail":
 time.sleep(60 if "{what}" == "wait" else 0)
 print("1 of 2 steps (50%) done\\nJob 0: print table", flush=True)
 (results / "table.md").write_text("the table")
+exported = results / "runs" / "exported" / "the run"
+exported.mkdir(parents=True)
+files = '{{"model.onnx": {{"bytes": 4400000}}}}'
+counts = '"architecture": "tiny", "parameters": 1, "multiply_adds": 1'
+(exported / "config.json").write_text('{{%s, "files": %s}}' % (counts, files))
 (results / "rows.toml").write_text('[[rows]]\\n[[rows]]\\nfolders = ["the run"]\\n')
 """
 
@@ -45,7 +50,8 @@ def test_what_goes_on_and_what_to_look_at(start):
     assert process.returncode == 0, said
     assert "[0 of 2 done] train toyfaces-seed-2021: 8 images\n" in said
     assert "toyfaces-seed-2021: epoch 1 of 2: loss 1" in said
-    ends = ["[1 of 2 done] print table\n", "the table\n", "demo/table.md", "-p the run/pipeline.py"]
+    ends = ["[1 of 2 done] print table\n", "the table\n", "demo/table.md", "4.40 MB"]
+    ends += ["-p the run/pipeline.py"]
     assert sorted(ends, key=said.index) == ends
     assert "Reason" not in said
     assert "faces.png" not in said  # the stub draws none

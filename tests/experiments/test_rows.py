@@ -87,6 +87,7 @@ def test_what_cannot_be_is_told_in_words(tmp_path):
         ("title =", "cannot read the declaration"),
         ('[[rows]]\nlabel = "r"', "row 'r' needs either a student"),
         ('[[rows]]\nlabel = "r"\nstudent = "a"\npipeline = "b"', "needs either a student"),
+        ('[[rows]]\nlabel = "r"\nstudent = "a"\nexport = "int4"', "expected float or int8"),
     ):
         path.write_text(text + "\n")
         with pytest.raises(SynthDistillError, match=words):

@@ -34,12 +34,14 @@ def test_dry_run_of_the_miniature_tables(snakemake):
     status, said = snakemake("-n", "all", "demo", "pictures")
     assert status == 0, said
     assert "missing (" not in said
-    # 16 students, the teacher, two of table 1 and of the demo: each once, on five benchmarks
+    # 16 students, the teacher, two of table 1 and of the demo: each once, on five benchmarks; and
+    # four exported ones of table 2
     commands = re.findall(r"^Shell command: (synthdistill-train .+) >", said, re.MULTILINE)
     assert len(commands) == len(set(commands)) == 17
     static = "toyfaces --sampling static --seed 2021  --output results/toyfaces/runs/"
     assert f"synthdistill-train {static}toyfaces-sampling-static-seed-2021" in commands
-    assert said.count("Shell command: bob bio pipeline simple") == 5 * 18
+    assert said.count("Shell command: bob bio pipeline simple") == 5 * (18 + 4)
+    assert said.count("Shell command: synthdistill-export") == 3
     assert len(re.findall("^Job .*: print", said, re.MULTILINE)) == 6
 
 

@@ -4,7 +4,7 @@ import itertools
 import statistics
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,17 +15,32 @@ from ..recognition.student import count_parameters
 
 
 def model_properties(
-    path: Path, kind: Literal["student", "teacher"], *, timed: bool = False
+    path: Path, kind: Literal["student", "teacher", "onnx"], *, timed: bool = False
 ) -> dict[str, float | None]:
-    """Count, and if asked for time, what the model in a file costs."""
+    """Count, and if asked for time, what the model in a file costs.
+
+    An ONNX file of kind ``onnx`` says itself what it was counted to be when it was exported.
+    """
+    load: Any
     if kind == "student":
         from ..recognition.student import load_student as load
+    elif kind == "teacher":
+        from ..recognition.teacher import load_teacher as load
     else:
-        from ..recognition.teacher import load_teacher as load  # type: ignore[assignment]
+        from ..recognition.onnx_network import OnnxNetwork
+
+        load = OnnxNetwork
     network = load(path)
+    if kind == "onnx":
+        said = {name: network.metadata.get(name, "") for name in ("parameters", "multiply_adds")}
+        counts = {name: float(text) if text.isdecimal() else None for name, text in said.items()}
+    else:
+        counts = {
+            "parameters": float(count_parameters(network)),
+            "multiply_adds": float(count_multiply_adds(network)),
+        }
     return {
-        "parameters": float(count_parameters(network)),
-        "multiply_adds": float(count_multiply_adds(network)),
+        **counts,
         "file_size": float(path.stat().st_size),
         "seconds": measure_seconds(network) if timed else None,
     }
