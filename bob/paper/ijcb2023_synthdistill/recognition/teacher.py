@@ -21,6 +21,7 @@ from ..weights import (
     save_weights,
     shorten,
 )
+from . import adaface
 from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
 from .own import Network, is_network_name, make_network, measure_embedding
 
@@ -130,6 +131,13 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
             "iresnet100-73e07ba7.pth of Bob's."
         )
     state, metadata = read_weights(path, "a teacher")
+    with explained(path, "a teacher"):
+        renamed = adaface.rename(state)
+    if renamed is not None:
+        logger.warning("%s is taken for AdaFace's: of BGR in [-1, 1]", path)
+        network = _build(renamed, path, eps or EPS_INSIGHTFACE)
+        load_weights(network, renamed, path)
+        return Teacher(network, std=127.5, colour="BGR")
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
         with explained(path, "a teacher"):
