@@ -10,6 +10,7 @@ import torch
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import read_checkpoint
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import REQUEUE, Stop
+from bob.paper.ijcb2023_synthdistill.evaluation.results import run_properties
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
 
@@ -49,6 +50,19 @@ def test_a_run_leaves_what_the_design_names(tiny_run, tmp_path):
     state = read_checkpoint(tmp_path / "last.ckpt")["student"]
     assert all(torch.equal(v, state[k]) for k, v in student.state_dict().items())
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_each_epoch_s_student_is_kept_on_request(tiny_run, tmp_path):
+    train(replace(tiny_run, keep_epochs=True), tmp_path, Stop())
+    first, last = sorted((tmp_path / "epochs").iterdir())
+    assert (first.name, last.name) == ("01", "02")
+    for folder, images in ((first, 24), (last, 48)):
+        # a run's folder to those who evaluate it
+        assert run_properties(folder)["images"] == images
+        assert "student.safetensors" in (folder / "pipeline.py").read_text()
+        load_student(folder / "student.safetensors")
+    kept = [(folder / "student.safetensors").read_bytes() for folder in (first, last, tmp_path)]
+    assert kept[0] != kept[1] == kept[2]
 
 
 def test_the_student_learns(tiny_run, tmp_path):

@@ -147,6 +147,8 @@ class Run:
                         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
                         method.scheduler.step()
                 self.publish()
+                if options.keep_epochs and self.fabric.is_global_zero:
+                    self.folder.keep(self.epoch)
                 self.save()
         if not self.folder.is_published(options):
             self.publish()

@@ -189,6 +189,11 @@ class Options:
         "Compile student and teacher with torch.compile in the first step: takes minutes on a CPU, "
         "and a C++ compiler.",
     )
+    keep_epochs: bool = _flag(
+        False,
+        "Keep each epoch's student in a folder of its own below epochs/, to be evaluated like a "
+        "run: synthdistill-table makes a row of each.",
+    )
     checkpoint_minutes: float = _number(10.0, "Minutes between checkpoints within an epoch.")
     checkpoint_steps: int | None = _integer(
         None,

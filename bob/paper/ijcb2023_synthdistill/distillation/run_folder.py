@@ -191,7 +191,7 @@ class RunFolder:
                 "Move the folder away, or choose another one with -o."
             ) from error
         now = json.loads(json.dumps(description["options"]))
-        free = {"checkpoint_minutes", "checkpoint_steps", "device"}
+        free = {"checkpoint_minutes", "checkpoint_steps", "device", "keep_epochs"}
         if now["sync_batchnorm"]:
             free |= {"devices", "num_nodes"}
         # a run may be made longer: what it has learned so far stays the same
@@ -217,6 +217,12 @@ class RunFolder:
                 f"{self.path} holds a run with other options: {'; '.join(changed)}. "
                 "Choose another folder with -o, or repeat the command that began it."
             )
+
+    def keep(self, epoch: int) -> None:
+        """Copy what is published into a folder of this epoch's own, which is like a run's."""
+        for path in (self.student, self.log, self.options, self.pipeline):
+            with atomic_write(self.path / "epochs" / f"{epoch:02d}" / path.name) as copy:
+                shutil.copyfile(path, copy)
 
     def is_published(self, options: Options) -> bool:
         """Tell whether all that others use is there."""
