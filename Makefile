@@ -40,7 +40,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 doc: $(STAMP)
+	rm -rf doc/api doc/outputs
 	OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore $(BIN)/python -m sphinx -W --keep-going -q doc build/doc
 
 clean:
-	rm -rf $(VENV) build dist doc/api *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist doc/api doc/outputs *.egg-info .pytest_cache .mypy_cache .ruff_cache

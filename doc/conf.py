@@ -1,6 +1,8 @@
 """Sphinx: `make doc` writes build/doc, with warnings as errors."""
 
 import logging
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -25,6 +27,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["_templates"]
 # the two generators have one name, and either is meant
 suppress_warnings = ["ref.python"]
+add_module_names = False
+# single backticks in docstrings and help texts are what the user types
+default_role = "literal"
 html_theme = "furo"
 html_title = f"SynthDistill {version}"
 
@@ -54,7 +59,9 @@ def told(record: logging.LogRecord) -> bool:
 
 
 def setup(app):
-    """Let autodoc read signatures: numpydoc finds those of dict and list in our aliases of them."""
+    """Make what the pages show, and let autodoc, not numpydoc, read the signatures of aliases."""
+    if not (ROOT / "doc" / "outputs").exists():
+        subprocess.run([sys.executable, ROOT / "doc" / "outputs.py"], check=True)
     logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(told)
     for listener in list(app.events.listeners["autodoc-process-signature"]):
         if listener.handler.__module__.startswith("numpydoc"):
