@@ -33,8 +33,11 @@ default_role = "literal"
 html_theme = "furo"
 html_title = f"SynthDistill {version}"
 
-myst_enable_extensions = ["attrs_block", "colon_fence"]
-myst_heading_anchors = 3
+myst_enable_extensions = ["substitution"]
+CLICK = ".. click:: {1}\n   :prog: {0}\n"
+commands = "".join(CLICK.format(*command) for command in sorted(PROJECT["scripts"].items()))
+myst_substitutions = {"commands": f"```{{eval-rst}}\n{commands}```"}
+myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -61,7 +64,7 @@ def told(record: logging.LogRecord) -> bool:
 def setup(app):
     """Make what the pages show, and let autodoc, not numpydoc, read the signatures of aliases."""
     if not (ROOT / "doc" / "outputs").exists():
-        subprocess.run([sys.executable, ROOT / "doc" / "outputs.py"], check=True)
+        subprocess.run([sys.executable, ROOT / "doc" / "outputs.py"], check=True)  # noqa: S603 - ours
     logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(told)
     for listener in list(app.events.listeners["autodoc-process-signature"]):
         if listener.handler.__module__.startswith("numpydoc"):
