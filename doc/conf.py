@@ -6,6 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from docutils import nodes
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -61,11 +63,21 @@ def told(record: logging.LogRecord) -> bool:
     return True
 
 
+def unlink(app, doctree):  # noqa: ARG001
+    """Take what has an @ in it, such as tar@1e-3, for no address."""
+    for link in list(doctree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(link.children)
+
+
 def setup(app):
     """Make what the pages show, and let autodoc, not numpydoc, read the signatures of aliases."""
     if not (ROOT / "doc" / "outputs").exists():
         subprocess.run([sys.executable, ROOT / "doc" / "outputs.py"], check=True)  # noqa: S603 - ours
     logging.getLogger("sphinx.sphinx.ext.intersphinx").addFilter(told)
+    app.connect("doctree-read", unlink)
+    # our aliases of dict and list are of a module without source
+    app.connect("env-check-consistency", lambda _, env: env._viewcode_modules.pop("builtins", 0))
     for listener in list(app.events.listeners["autodoc-process-signature"]):
         if listener.handler.__module__.startswith("numpydoc"):
             app.disconnect(listener.id)
