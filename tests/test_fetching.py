@@ -157,6 +157,19 @@ def test_the_generator_is_fetched_loaded_and_configured(server, data, micro_gene
     assert server.requests == 1
 
 
+def test_another_generator_comes_from_its_own_place(server, data, micro_generator):
+    name = "stylegan3-t-ffhq-1024x1024"
+    need = fetching.needs(generator=name)["generator"]
+    assert "/stylegan3/" in need.page
+    assert need.address.endswith(f"/research/stylegan3/versions/1/files/{name}.pkl")
+    server.content = (micro_generator.parent / "stylegan3-t-micro.pkl").read_bytes()
+    arguments = ["generator", "--name", name, "--address", server.address]
+    result = CliRunner().invoke(fetch, arguments)
+    assert result.exit_code == 0, result.output
+    assert (data / f"{name}.pkl").exists()
+    assert "StyleGAN3, 32 px" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("content", "words"), [(b"<html>Log in", "a web page"), (b"\x80\x04 nothing", "another file")]
 )

@@ -132,3 +132,11 @@ def test_a_precision_that_is_slow_here_is_told(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     create_fabric(replace(tiny_run, precision=precision, device="cpu"))
     assert caplog.text.count("--precision 32 is the fast one") == slow
+
+
+def test_faces_that_the_crop_would_miss_are_refused(tiny_run, tmp_path):
+    path = tmp_path / "stylegan2-ffhqu-256x256.pkl"
+    path.write_bytes(tiny_run.generator.read_bytes())
+    options = replace(tiny_run, generator=path)
+    with pytest.raises(SynthDistillError, match=r"are not aligned.*synthdistill-fetch generator"):
+        create_method(options, create_fabric(options))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.generators import load_generator
+from bob.paper.ijcb2023_synthdistill.generators import load_generator, save_generator
 
 DATA = Path(__file__).parents[1] / "data"
 MICRO = DATA / "stylegan2-micro.pkl"
@@ -104,6 +104,18 @@ def test_no_clamp_and_tensors_of_other_layouts(small_generator, publish, tmp_pat
     assert torch.equal(layer.weight, other.weight.half().float())
     assert layer.weight.dtype == torch.float32
     assert layer.bias[0] == 3.0
+
+
+def test_faces_that_are_not_aligned_are_known_by_their_names(tmp_path):
+    names = {"small.pkl": b"ffhqu2.zip", "stylegan3-t-ffhqu-256x256.pkl": b"ffhq32.zip"}
+    for name, data in names.items():
+        path = tmp_path / name
+        path.write_bytes(MICRO.read_bytes().replace(b"ffhq32.zip", data))
+        generator = load_generator(path)
+        assert not generator.aligned
+        save_generator(tmp_path / "converted", generator)
+        assert not load_generator(tmp_path / "converted").aligned
+    assert load_generator(MICRO).aligned
 
 
 def refused(tmp_path, content, match):

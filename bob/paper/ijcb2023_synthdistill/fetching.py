@@ -30,7 +30,14 @@ DETECTOR_FILE = "face_detection_yunet_2023mar.onnx"
 
 _DETECTOR_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 _ZOO = "https://github.com/opencv/opencv_zoo/{}/main/models/face_detection_yunet"
-_NVIDIA = "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan2/versions/1/files/"
+_NVIDIA = "https://api.ngc.nvidia.com/v2/models/nvidia/research/{0}/versions/1/files/{1}.pkl"
+_CATALOGUE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/{0}/files"
+
+GENERATORS = (
+    *(f"stylegan2-ffhq-{size}x{size}" for size in (256, 512, 1024)),
+    *(f"stylegan3-{kind}-ffhq-1024x1024" for kind in "tr"),
+)
+"""NVIDIA's generators of aligned faces; the first is the paper's. Those of FFHQ-U are not."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,14 @@ class Need:
     member: str | None = None
 
 
-def needs(images: bool = False) -> dict[str, Need]:
-    """List all that the tables need; ``images``: look at each image, too, which takes minutes."""
+def needs(images: bool = False, generator: str = GENERATORS[0]) -> dict[str, Need]:
+    """List all that the tables need; ``images``: look at each image, too, which takes minutes.
+
+    Or with another one of :py:data:`GENERATORS`.
+    """
     from .benchmarks.benchmark import REAL
 
+    family = generator.partition("-")[0]
     table = [
         Need(
             "generator",
@@ -65,9 +76,9 @@ def needs(images: bool = False) -> dict[str, Need]:
             "training: every student of tables 1 to 5",
             f"synthdistill-fetch generator --configure (or bob config set {GENERATOR} FILE)",
             _look_at_generator,
-            page="https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/stylegan2/files",
+            page=_CATALOGUE.format(family),
             # no checksum is published: it is loaded instead
-            address=f"{_NVIDIA}stylegan2-ffhq-256x256.pkl",
+            address=_NVIDIA.format(family, generator),
         ),
         Need(
             "teacher",
@@ -229,10 +240,14 @@ def _look_at_generator(path: Path) -> tuple[str, str]:
     from .generators import load_generator
 
     network = load_generator(path)
-    text = f"StyleGAN2, {network.resolution} px, {_millions(network)}"
-    if (network.resolution, network.z_dim, network.w_dim) == (256, 512, 512):
+    architecture = type(network).__module__.rpartition(".")[2].replace("stylegan", "StyleGAN")
+    text = f"{architecture}, {network.resolution} px, {_millions(network)}"
+    if not network.aligned:
+        return OTHER, f"{text}; its faces are not aligned (FFHQ-U): the crop would miss them"
+    sizes = (network.resolution, network.z_dim, network.w_dim)
+    if (architecture, sizes) == ("StyleGAN2", (256, 512, 512)):
         return RIGHT, text
-    return OTHER, f"{text}; the paper's has 256 px, z and w of 512"
+    return OTHER, f"{text}; the paper's is StyleGAN2, 256 px, z and w of 512"
 
 
 def _look_at_teacher(path: Path) -> tuple[str, str]:

@@ -109,7 +109,13 @@ def load_networks(options: Options) -> tuple[nn.Module, nn.Module]:
     from ..recognition.teacher import create_teacher
 
     make = options.generator
-    return make() if callable(make) else load_generator(make), create_teacher(options.teacher)
+    generator = make() if callable(make) else load_generator(make)
+    if not getattr(generator, "aligned", True):
+        raise SynthDistillError(
+            f"the faces of {make} are not aligned, as those of FFHQ-U: the crop would miss their "
+            "eyes. Take a generator of FFHQ: `synthdistill-fetch generator` has five."
+        )
+    return generator, create_teacher(options.teacher)
 
 
 def create_method(options: Options, fabric: Fabric) -> Distillation:

@@ -59,6 +59,7 @@ def save_generator(path: Path | str, generator: "BaseGenerator") -> None:
 
     architecture = type(generator).__module__.rpartition(".")[2]
     metadata = {"architecture": architecture, "format": FORMAT, "options": generator.options}
+    metadata |= {} if generator.aligned else {"aligned": "false"}
     save_weights(path, generator, metadata)
 
 
@@ -100,4 +101,5 @@ def _read_safetensors(path: Path | str) -> "BaseGenerator":
     with explained(path, WHAT):
         generator = create(architecture, json.loads(metadata["options"]))
         load_weights(generator, tensors, path)
+    generator.aligned = metadata.get("aligned") != "false"
     return generator

@@ -6,6 +6,7 @@ look at it: it takes the tensors and a few plain attributes, and puts them in ou
 """
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ CLASSES = {
     "stylegan3": COMMON | {"SynthesisInput"},
 }
 """The classes of a generator of each architecture."""
+
+
+UNALIGNED = re.compile(r"(ffhq|metfaces)-?u", re.IGNORECASE)
+"""FFHQ-U and the like, in the name of a file or of the data that it was trained on: the position
+and the roll of their faces are random."""
 
 
 class PersistentObject(Inert):
@@ -119,6 +125,8 @@ def read_generator(path: Path | str) -> BaseGenerator:
         find = {"stylegan2": _find_stylegan2, "stylegan3": _find_stylegan3}[architecture]
         generator = create(architecture, {**options, **find(modules, tensors)})
         load_weights(generator, tensors, path)
+        data = content.get("training_set_kwargs") or {}
+        generator.aligned = not UNALIGNED.search(f"{Path(path).name} {data.get('path')}")
     return generator
 
 

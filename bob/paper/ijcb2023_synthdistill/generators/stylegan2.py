@@ -311,7 +311,12 @@ def noise_maps(const: Tensor, batch: int, mode: str, noise: Noise | None) -> Ten
 
 
 class BaseGenerator(nn.Module):
-    """A mapping from z to ws, and a synthesis from ws to images; ``options`` make it again."""
+    """A mapping from z to ws, and a synthesis from ws to images; ``options`` make it again.
+
+    ``aligned`` says that its faces lie as those of FFHQ, where :py:func:`~..faces.crop` looks.
+    """
+
+    aligned = True
 
     def __init__(self, options: dict[str, Any], mapping: Mapping, synthesis: nn.Module) -> None:
         super().__init__()

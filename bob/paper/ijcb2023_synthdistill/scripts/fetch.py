@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from ..fetching import GENERATORS
+
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -13,6 +15,7 @@ import click
     \b
     synthdistill-fetch --check
     synthdistill-fetch teacher generator --configure
+    synthdistill-fetch generator --name stylegan3-t-ffhq-1024x1024
     synthdistill-fetch teacher -o /data/weights --address http://mirror/iresnet-91a5de61.tar.gz
 """,
 )
@@ -28,6 +31,14 @@ import click
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the files go.  [default: ~/.local/share/bob.paper.ijcb2023_synthdistill]",
 )
+@click.option(
+    "--name",
+    "generator",
+    type=click.Choice(GENERATORS),
+    default=GENERATORS[0],
+    show_default=True,
+    help="Which generator.",
+)
 @click.option("--address", metavar="URL", help="Another address of the same file (with one NAME).")
 @click.option("--configure", is_flag=True, help="Also do what `bob config set KEY PATH` does.")
 @click.option("--force", is_flag=True, help="Download again what is there.")
@@ -41,6 +52,7 @@ import click
 def fetch(
     names: tuple[str, ...],
     output: Path | None,
+    generator: str,
     address: str | None,
     configure: bool,
     force: bool,
@@ -75,7 +87,7 @@ def fetch(
                 create_backbone(backbone, pretrained=True)
                 click.echo(f"imagenet weights for {backbone}: in the cache", err=as_json)
             continue
-        need = fetching.needs()[name]
+        need = fetching.needs(generator=generator)[name]
         click.echo(f"fetching the {name} from {address or need.address} into {folder}", err=True)
         path, description = fetching.fetch(need, folder, address, force)
         command = f"bob config set {need.key} {path}"
