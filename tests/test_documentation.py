@@ -37,6 +37,7 @@ OFFLINE = ("conda", "docker", "apptainer", "pip", "source", "PIP_EXTRA_INDEX_URL
 SHORT = {
     "synthdistill-train": "--epochs 1 --images-per-epoch 4 --batch-size 4 --validation-images 0"
     " --device cpu --devices 1 --initialisation random",
+    "synthdistill-export": "--calibration-faces 8",
     "synthdistill-toyfaces": "--pairs-per-fold 2 --benchmark lfw",
     "synthdistill-benchmark": "--iterations 1 --warmup 0 --batch-size 2 --student test_efficientnet"
     " --generator {generator} --teacher {teacher}",
