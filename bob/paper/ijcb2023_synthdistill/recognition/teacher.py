@@ -3,7 +3,7 @@
 import functools
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from ..weights import (
 )
 from . import adaface
 from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
+from .mean_teacher import MeanTeacher
 from .own import Network, is_network_name, make_network, measure_embedding
 
 logger = logging.getLogger(__name__)
@@ -89,18 +90,25 @@ class Teacher(nn.Module):
         return self.network(self.convert(faces).to(self.dtype)).float()
 
 
-def create_teacher(teacher: Path | Network) -> Teacher:
+def create_teacher(
+    teacher: Path | Network | Sequence[Path | Network],
+) -> Teacher | MeanTeacher:
     """Get a teacher from a file (see :py:func:`load_teacher`) or from a network of the user's own.
 
-    A network may be or give a :py:class:`Teacher`, which says what faces it takes; any other takes
-    them as they are in this package: ``[B, 3, 112, 112]``, RGB, [-1, 1].
+    Several become one, a :py:class:`.MeanTeacher`. A network may be or give a :py:class:`Teacher`,
+    which says what faces it takes; any other takes them as they are in this package:
+    ``[B, 3, 112, 112]``, RGB, [-1, 1].
     """
+    if isinstance(teacher, Sequence) and not isinstance(teacher, str):
+        return MeanTeacher([create_teacher(one) for one in teacher])
     if isinstance(teacher, Path) or (
         isinstance(teacher, str) and (not is_network_name(teacher) or Path(teacher).exists())
     ):
         return load_teacher(teacher)
     network = make_network(teacher)
-    return network if isinstance(network, Teacher) else Teacher(network, std=127.5)
+    if isinstance(network, Teacher | MeanTeacher):
+        return network
+    return Teacher(network, std=127.5)
 
 
 def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
