@@ -212,7 +212,7 @@ def test_a_student_is_the_same_through_onnx_and_through_safetensors(tmp_path):
             student="test_efficientnet",
             initialisation="random",
             epochs=1,
-            images_per_epoch=32,
+            images_per_epoch=16,
             batch_size=8,
             validation_images=8,
             device="cpu",

@@ -58,21 +58,24 @@ def load_onnx_teacher(
     multiplication, by which InsightFace's own code tells it, too. The size is the graph's.
     """
     nodes = read_graph(path)
-    from .onnx_network import OnnxNetwork
+    from .onnx_network import PIXELS, OnnxNetwork
 
-    offset, factor, inside = 0.0, 1.0, [node.operator for node in nodes[:2]] == ["Sub", "Mul"]
+    network = OnnxNetwork(path, threads=torch.get_num_threads())
+    # an exported student of ours says itself that it takes pixels, and is given them
+    ours = network.metadata.get("input") == PIXELS
+    inside = not ours and [node.operator for node in nodes[:2]] == ["Sub", "Mul"]
+    offset, factor = 0.0, 1.0
     if inside:
         offset, factor = (node.numbers[0].flatten()[0].item() for node in nodes[:2])
-    if mean is None or std is None:
-        mean, std = (0.0, 1.0) if inside else (127.5, 127.5)
-    network = OnnxNetwork(path, threads=torch.get_num_threads())
+    mean = (0.0 if inside else 127.5) if mean is None else mean
+    std = (1.0 if inside else 127.5) if std is None else std
     whole = Teacher(network, mean, std, colour, network.size)
     try:
         # what the graph does to pixels first is done before our network
-        ours = Teacher(
+        mapped = Teacher(
             make_iresnet(nodes, path), mean + offset * std, std / factor, colour, network.size
         )
-        _compare(ours, whole)
+        _compare(mapped, whole)
     except Exception as error:  # a graph can differ from an IResNet in any way
         logger.warning(
             "%s is no IResNet that we know (%s): onnxruntime computes it, on the CPU, slower",
@@ -80,7 +83,7 @@ def load_onnx_teacher(
             reason(error),
         )
         return whole
-    return ours
+    return mapped
 
 
 def read_graph(path: Path | str) -> list[Node]:
@@ -194,9 +197,9 @@ def _norm(
 
 
 @torch.no_grad()
-def _compare(ours: nn.Module, whole: nn.Module) -> None:
+def _compare(mapped: nn.Module, whole: nn.Module) -> None:
     faces = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = whole(faces)
-    error = ((ours(faces) - expected).norm() / expected.norm()).item()
+    error = ((mapped(faces) - expected).norm() / expected.norm()).item()
     if not error < TOLERANCE:
         raise ValueError(f"our embeddings of two faces are {error:.2g} away from onnxruntime's")
