@@ -18,6 +18,7 @@ import torch
 import torch.utils.tensorboard  # once, not in each process
 from tiny_student import Tiny
 
+from bob.paper.ijcb2023_synthdistill.distillation import networks
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import load_checkpoint, save_checkpoint
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
 from bob.paper.ijcb2023_synthdistill.distillation.networks import assemble, create_fabric
@@ -44,6 +45,9 @@ class Ones:
             self.action()
         return (0 * student).sum() + self.value
 
+
+# NCCL refuses two processes on one device
+networks.DDPStrategy = partial(networks.DDPStrategy, process_group_backend="gloo")
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=5e-3),
@@ -75,8 +79,8 @@ def child(work, environment=()):
         os._exit(code)
 
 
-def in_ranks(work, ranks):
-    """Do the work in some processes, as torchrun would start them; give the statuses."""
+def in_ranks(work, ranks, nodes=1):
+    """Do the work in some processes, as torchrun would start them on nodes; give the statuses."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -84,20 +88,25 @@ def in_ranks(work, ranks):
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(ranks),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "GROUP_RANK": "0",
+        "LOCAL_WORLD_SIZE": str(ranks // nodes),
         "TORCHELASTIC_RUN_ID": "test",
     }
-    pids = [child(work, common | {"RANK": str(k), "LOCAL_RANK": str(k)}) for k in range(ranks)]
+    places = [divmod(rank, ranks // nodes) for rank in range(ranks)]
+    pids = [
+        child(work, common | {"RANK": str(k), "LOCAL_RANK": str(local), "GROUP_RANK": str(node)})
+        for k, (node, local) in enumerate(places)
+    ]
     return [os.waitpid(pid, 0)[1] for pid in pids]
 
 
 def train_together(plan):
     """Train in a number of processes; ask to stop in iteration ``stop``, if any."""
-    stop, options = Stop(), make({**plan["options"], "devices": plan["ranks"]})
+    ranks, nodes = plan["ranks"], plan.get("nodes", 1)
+    several = {"devices": ranks // nodes, "num_nodes": nodes}
+    stop, options = Stop(), make({**plan["options"], **several})
     if isinstance(options.loss, Ones):
         options.loss.at(2 * plan.get("stop", 0), partial(setattr, stop, "code", 99))
-    assert not any(in_ranks(partial(train, options, Path(plan["folder"]), stop), plan["ranks"]))
+    assert not any(in_ranks(partial(train, options, Path(plan["folder"]), stop), ranks, nodes))
 
 
 def spoil(plan):

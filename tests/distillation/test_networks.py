@@ -2,11 +2,13 @@
 
 import platform
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from bob.paper.ijcb2023_synthdistill.distillation.loop import Run
 from bob.paper.ijcb2023_synthdistill.distillation.networks import (
     assemble,
     create_fabric,
@@ -14,9 +16,14 @@ from bob.paper.ijcb2023_synthdistill.distillation.networks import (
     create_student,
     freeze,
 )
+from bob.paper.ijcb2023_synthdistill.distillation.processes import Exchange
 from bob.paper.ijcb2023_synthdistill.distillation.random_numbers import RandomNumbers
+from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
+from bob.paper.ijcb2023_synthdistill.distillation.step import StepResult
+from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
+from bob.paper.ijcb2023_synthdistill.generators.inference import for_inference
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import Teacher, load_teacher
 
@@ -112,6 +119,41 @@ def test_plain_networks_compute_in_the_precision_that_is_asked_for(tiny_run):
     after = teacher(faces)
     assert after.dtype == torch.float32
     assert 1e-7 < 1 - torch.cosine_similarity(before, after).min() < 1e-2
+
+
+def test_the_layers_of_the_synthesis_are_one_graph_for_a_compiler(tiny_run):
+    generator = load_generator(tiny_run.generator)
+    for dtype in (torch.float32, torch.bfloat16):
+        synthesis = for_inference(generator, dtype).synthesis
+        ws = torch.randn(3, 1, generator.w_dim).expand(-1, generator.num_ws, -1)
+        expected = synthesis(ws, "const")
+        synthesis.compile(backend="eager", fullgraph=True)
+        assert torch.equal(synthesis(ws, "const"), expected)
+
+
+def test_the_student_computes_in_bfloat16_under_autocast(tiny_run):
+    options = replace(tiny_run, student="test_efficientnet_ln", precision="bf16")
+    losses, _, student = train(replace(options, autocast=True), 5)
+    without = train(options, 5)
+    assert torch.allclose(losses, without[0], rtol=0.05, atol=0)
+    assert 1e-6 < distance(student, without[2]) < 0.05
+    with pytest.raises(SynthDistillError, match="since autocast is asked for"):
+        replace(options, precision="32", autocast=True)
+
+
+def test_updates_that_the_loss_scaler_skips_do_not_end_a_run(tiny_run, tmp_path):
+    method = create_method(tiny_run, fabric := create_fabric(tiny_run))
+    run = Run(tiny_run, RunFolder(tmp_path), fabric, method)
+    run.exchange = Exchange(fabric, 0)
+    run.sound = 0
+    run.scaler = SimpleNamespace(get_scale=lambda: 4.0)
+    for loss in (2.0, float("inf"), 4.0):
+        run.add(*[StepResult(torch.tensor(loss), torch.ones(4))] * 2)
+        run.agree(False, Stop())
+    assert run.sums.tolist() == [8.0, 8.0, 3.0, 3.0]
+    run.scaler = SimpleNamespace(get_scale=lambda: 0.5)
+    with pytest.raises(SynthDistillError, match="not finite"):
+        run.agree(False, Stop())
 
 
 def test_compiling_without_a_compiler_is_refused_in_words(tiny_run, monkeypatch):

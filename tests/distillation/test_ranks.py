@@ -49,11 +49,11 @@ def test_runs_of_several_processes(in_processes, tiny_plan, tmp_path):
     ones = go("ones", 2, 1, loss="ones", checkpoint_steps=3)
     in_processes(
         go("one", 1, 2),
-        *(go("several", 2, 1), go("several", 1, 2)),
+        *({**go("several", 2, 1), "nodes": 2}, go("several", 1, 2)),
         *({**ones, "stop": 4}, ones),
         {**go("spoilt", 2, 2, loss="ones"), "do": "spoil"},
     )
-    # it goes on with another number of processes
+    # after one process on each of two nodes it goes on with one
     one, several = (load_file(tmp_path / n / "student.safetensors") for n in ("one", "several"))
     for name, value in one.items():
         torch.testing.assert_close(several[name], value, rtol=1e-3, atol=1e-4, msg=name)

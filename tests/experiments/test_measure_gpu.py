@@ -38,8 +38,9 @@ def test_a_page_is_written_and_what_fails_is_an_empty_cell(
     ones = lambda device, precisions: dict.fromkeys([*precisions, "bytes"], 1e9)  # noqa: E731
     monkeypatch.setattr(roofline, "measure_ceilings", ones)
     monkeypatch.setattr(benchmark, "keep_buffers", lambda: None)
-    variants = {name: measure_gpu.VARIANTS[name] for name in ("plain", "bfloat16")}
-    variants |= {"other": {"precision": "none"}, "later": {"no such option": True}}
+    variants = {
+        name: measure_gpu.VARIANTS[name] for name in ("plain", "bfloat16", "bfloat16 graph")
+    }
     monkeypatch.setattr(measure_gpu, "VARIANTS", variants)
     monkeypatch.setattr(measure_gpu, "PROFILED", ("bfloat16",))
     arguments = ["--output", tmp_path, "--device", "cpu", "--batches", "2,4", "--no-tests"]
@@ -48,9 +49,8 @@ def test_a_page_is_written_and_what_fails_is_an_empty_cell(
     result = CliRunner().invoke(measure_gpu.main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "measured.json").read_text())
-    assert list(found["grid"]) == ["plain", "bfloat16", "other"]
     assert found["grid"]["plain"]["4"]["images_per_second"] > 0
-    assert "precision" in found["grid"]["other"]["2"]["not_measured"]
+    assert "--device cuda" in found["grid"]["bfloat16 graph"]["2"]["not_measured"]
     assert found["grid"]["bfloat16"]["2"]["launches"] > 100
     assert found["evaluation"]["images"] == 128
     page = (tmp_path / "measured.md").read_text()

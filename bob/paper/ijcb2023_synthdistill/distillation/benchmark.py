@@ -43,7 +43,8 @@ def run_benchmark(
         and ``over_floor``.
     """
     # the published code: its precision, and the C library's allocator as it is
-    plain = {**settings, "plain": True, "compile": False, "precision": "auto"}
+    published = {"plain": True, "compile": False, "autocast": False, "precision": "auto"}
+    plain = {**settings, **published}
     mine = "plain" if settings["plain"] else "fast"
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(mine, plain if settings["plain"] else settings))]

@@ -19,7 +19,7 @@ from .options import Options, find_files
 from .processes import Exchange, launched
 from .random_numbers import RandomNumbers
 from .run_folder import RunFolder, describe_run
-from .step import Distillation
+from .step import Distillation, StepResult
 from .stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class Run:
         # that is not finite stays to be seen. Apple's devices have no float64
         device = "cpu" if fabric.device.type == "mps" else fabric.device
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
+        self.scaler = getattr(fabric.strategy.precision, "scaler", None)
         self.log: list[dict[str, Any]] = []
         share = options.batch_size // fabric.world_size
         self.rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
@@ -110,11 +111,7 @@ class Run:
                     numbers.seed_global(self.fabric.global_rank)
                     method.student.train()
                     fresh, resampled = method.iteration(numbers, self.rows)
-                    self.sums += torch.stack(
-                        [fresh.loss, resampled.loss]
-                        + [result.similarity.mean() for result in (fresh, resampled)]
-                    ).to(self.sums)
-                    self.iteration += 1
+                    self.add(fresh, resampled)
                     bar.update(2 * options.batch_size)
 
                     # Save, stop or give up, together.
@@ -153,15 +150,29 @@ class Run:
         if not self.folder.is_published(options):
             self.publish()
 
+    def add(self, fresh: StepResult, resampled: StepResult) -> None:
+        """Add an iteration to the sums, without waiting for the device."""
+        results = (fresh, resampled)
+        values = [result.loss for result in results]
+        values += [result.similarity.mean() for result in results]
+        found = torch.stack(values).to(self.sums)
+        if self.scaler is not None:
+            # the scaler skips an update whose loss is infinite, and so does the mean
+            found = found.where(found.isfinite(), self.sums / max(self.iteration, 1))
+        self.sums += found
+        self.iteration += 1
+
     def agree(self, save: bool, stop: Stop) -> tuple[bool, int]:
         """Exchange wishes with the other processes: whether to save, and with what code to stop."""
         bad = not bool(self.sums.isfinite().all())
+        if self.scaler is not None:
+            bad |= self.scaler.get_scale() < 1  # from 65,536, halved at each infinite loss
         save, code, bad = self.exchange.agree(self.step, save, stop.code or 0, bad)
         if bad:
             raise SynthDistillError(
                 f"the loss is not finite after iteration {self.sound} (epoch {self.epoch + 1}). "
                 f"The last checkpoint in {self.folder.path} is from before it. Lower the learning "
-                "rate, or use --precision 32, in a new folder."
+                "rate, or use --precision 32 without --autocast, in a new folder."
             )
         self.sound = self.step
         if code:
@@ -201,7 +212,7 @@ class Run:
         row = {
             "epoch": self.epoch + 1,
             "images": 2 * self.step * self.options.batch_size,
-            "learning_rate": self.method.optimizer.param_groups[0]["lr"],
+            "learning_rate": float(self.method.optimizer.param_groups[0]["lr"]),
         }
         self.log.append(row | measured)
         # without validation, or for a method without a teacher, some are not known

@@ -20,6 +20,7 @@ from ..faces import FACE_SIZE
 from ..files import SynthDistillError
 from ..recognition.own import lay_out
 from ..recognition.student import count_parameters
+from .graph import GraphedIteration
 from .losses import create_loss
 from .options import Options
 from .sampling import create_sampling
@@ -43,7 +44,7 @@ def choose_device(device: str) -> str:
 
 
 def create_fabric(options: Options) -> Fabric:
-    """Set up device, processes and precision."""
+    """Set up device, processes and precision; on CUDA also torch's own settings."""
     device = choose_device(options.device)
     if device == "cuda" and options.devices > torch.cuda.device_count():
         raise SynthDistillError(
@@ -51,7 +52,10 @@ def create_fabric(options: Options) -> Fabric:
         )
     if device == "cpu":
         _warn_if_slow(options.precision)
-    mixed = {"bf16": "bf16-mixed", "16": "16-mixed"}
+    if device == "cuda":
+        configure_cuda(options)
+    elif options.graph or (options.autocast and options.precision == "16"):
+        raise SynthDistillError("--graph, and --autocast with --precision 16, need --device cuda")
     several = options.devices * options.num_nodes > 1
     return Fabric(
         accelerator=device,
@@ -59,9 +63,22 @@ def create_fabric(options: Options) -> Fabric:
         num_nodes=options.num_nodes,
         # statistics are the same in all processes, or everybody's own: nothing to broadcast
         strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
-        # autocast of the student does not pay on a CPU: measured, see PERFORMANCE.md
-        precision=mixed.get(options.precision, "32-true") if device == "cuda" else "32-true",  # type: ignore[arg-type]
+        # of the student alone: generator and teacher are outside of autocast
+        precision=f"{options.precision}-mixed" if options.autocast else "32-true",  # type: ignore[arg-type]
     )
+
+
+def configure_cuda(options: Options) -> None:
+    """Choose algorithms and the meaning of float32 on CUDA, for the whole process."""
+    # shapes are fixed, and odd ones (213, 215, 110): trying pays
+    torch.backends.cudnn.benchmark = not options.deterministic
+    if options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    if options.tf32 != "default":
+        kind = "tf32" if options.tf32 == "on" else "ieee"
+        for settings in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):  # type: ignore[attr-defined]
+            settings.fp32_precision = kind
 
 
 def _warn_if_slow(precision: str) -> None:
@@ -192,6 +209,8 @@ def assemble(
         # in place, so that the names of the parameters stay
         student.compile()
         teacher.compile()
+        if fabric.device.type == "cuda" and isinstance(generator.synthesis, nn.Module):
+            generator.synthesis.compile()
     optimizer, scheduler = create_optimizer(options, student.parameters())
     wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
     method = Distillation(
@@ -205,9 +224,12 @@ def assemble(
         truncation_psi=options.truncation_psi,
         noise_mode=options.noise_mode,
         micro_batch_size=options.micro_batch_size,
-        clock=clock,
+        # a graph has no phases
+        clock=contextlib.nullcontext if options.graph else clock,
     )
     method.scheduler = scheduler
+    if options.graph:
+        method.iteration = GraphedIteration(method)  # type: ignore[method-assign]
     return method
 
 

@@ -175,9 +175,24 @@ class Options:
     precision: str = _choice(
         "auto",
         tuple(PRECISIONS),
-        "32; bf16 or 16 for the frozen networks, and on CUDA mixed precision for the student; auto "
-        "runs half precision where the generator's file says so (the published run), which it does "
-        "on CUDA only.",
+        "Of generator and teacher, on every device: 32, bf16 or 16; auto runs half precision where "
+        "the generator's file says so (the published run), which it does on CUDA only.",
+    )
+    autocast: bool = _flag(
+        False,
+        "Compute the student in the --precision bf16 or 16, too (16 on CUDA only): its weights "
+        "stay in float32, with a loss scaler for 16.",
+    )
+    tf32: str = _choice(
+        "default",
+        ("default", "on", "off"),
+        "TensorFloat-32 for what is in float32 on CUDA: on, off, or torch's defaults, as the "
+        "published code: on in convolutions, off in matrix products.",
+    )
+    deterministic: bool = _flag(
+        False,
+        "Let CUDA take algorithms that give the same bits each time, where there are some: slower, "
+        "since it neither tries which are fastest nor adds up in any order. A CPU does anyway.",
     )
     plain: bool = _flag(
         False,
@@ -186,8 +201,14 @@ class Options:
     )
     compile: bool = _flag(
         False,
-        "Compile student and teacher with torch.compile in the first step: takes minutes on a CPU, "
-        "and a C++ compiler.",
+        "Compile student and teacher, and on CUDA the synthesis, with torch.compile in the first "
+        "step: takes minutes on a CPU, and a C++ compiler.",
+    )
+    graph: bool = _flag(
+        False,
+        "Capture the whole iteration as one CUDA graph and replay it: the same numbers with one "
+        "launch instead of thousands. One device, and an optimizer that torch calls capturable, "
+        "such as Adam.",
     )
     keep_epochs: bool = _flag(
         False,
@@ -221,6 +242,12 @@ class Options:
             )
         if self.plain and self.compile:
             raise _wrong("compile", "False, since plain runs everything as it is written", True)
+        if self.autocast and self.precision not in ("bf16", "16"):
+            raise _wrong("precision", "bf16 or 16, since autocast is asked for", self.precision)
+        scaled = self.autocast and self.precision == "16"
+        if self.graph and (self.plain or scaled or world > 1):
+            unfit = "False with several devices, with plain, and with autocast in precision 16"
+            raise _wrong("graph", unfit, True)
 
     @property
     def iterations_per_epoch(self) -> int:

@@ -11,11 +11,13 @@ import numpy
 import torch
 
 NOISE_BLOCK = 16
-"""Images that share one random generator for the generator network's noise maps.
+"""Images that share one random generator for the noise maps, elsewhere than on CUDA.
 
-A process that needs some images of a block draws the whole block: large enough that a GPU is not
-kept busy with launches, small enough that a share of a batch does not draw the whole batch.
+A process that needs some images of a block draws the whole block.
 """
+
+Noise = Callable[[int, int], torch.Tensor]
+"""From batch and resolution to noise maps ``[batch, 1, resolution, resolution]``."""
 
 
 def _seed(*key: int | str) -> int:
@@ -58,9 +60,14 @@ class RandomNumbers:
         """
         generator = numpy.random.Generator(numpy.random.Philox(_seed(*self.key, name)))
         batch = generator.standard_normal((self.batch_size, width), dtype=numpy.float32)
-        return torch.from_numpy(batch[rows.start : rows.stop]).to(self.device, non_blocking=True)
+        vectors = torch.from_numpy(batch[rows.start : rows.stop])
+        if self.device.type == "cuda":
+            # from here a copy waits for nothing: this process is drawing the next iteration's
+            # numbers while the device computes
+            vectors = vectors.pin_memory()
+        return vectors.to(self.device, non_blocking=True)
 
-    def noise(self, name: str, rows: range) -> Callable[[int, int], torch.Tensor]:
+    def noise(self, name: str, rows: range, pixels: int = 0) -> Noise:
         """Make the source of a generator network's noise maps, for one call of it.
 
         Parameters
@@ -69,12 +76,15 @@ class RandomNumbers:
             Which call it is: ``"fresh"`` or ``"resampled"``.
         rows
             The rows of the whole batch that the call generates.
+        pixels
+            Of all maps of an image, if known: then CUDA draws them at once.
 
         Returns
         -------
-            A callable ``(batch, resolution)`` that gives ``[batch, 1, resolution, resolution]``,
-            to be called once for each convolution, in order.
+            A callable to be called once for each convolution, in order.
         """
+        if pixels and self.device.type == "cuda":
+            return cut(self.noise_values(name, pixels, rows))
         size = min(NOISE_BLOCK, self.batch_size)
         blocks = range(rows.start // size, -(-rows.stop // size))
         generators = [
@@ -91,6 +101,27 @@ class RandomNumbers:
 
         return draw
 
+    def noise_values(self, name: str, pixels: int, rows: range) -> torch.Tensor:
+        """Draw standard normal ``[len(rows), pixels]`` in one launch: the whole batch's, for all.
+
+        Every process draws as much, which costs a GPU less than it costs to launch the pieces.
+        """
+        generator = torch.Generator(self.device).manual_seed(_seed(*self.key, name))
+        shape = (self.batch_size, pixels)
+        return torch.randn(shape, generator=generator, device=self.device)[rows.start : rows.stop]
+
     def seed_global(self, rank: int) -> None:
         """Seed torch's global generators, which a student's dropout layers use."""
         torch.manual_seed(_seed(*self.key, "global", rank))
+
+
+def cut(values: torch.Tensor) -> Noise:
+    """Cut noise ``[b, pixels]`` into one map after the other."""
+    used = 0
+
+    def draw(batch: int, resolution: int) -> torch.Tensor:
+        nonlocal used
+        first, used = used, used + resolution**2
+        return values[:, first:used].view(batch, 1, resolution, resolution)
+
+    return draw

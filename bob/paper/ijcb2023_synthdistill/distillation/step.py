@@ -119,9 +119,10 @@ class Distillation:
         """Generate the faces ``[b, 3, 112, 112]`` of w ``[b, w_dim]``, one w for all layers."""
         with self.clock("synthesis"):
             ws = w[:, None].expand(-1, self.generator.num_ws, -1)
-            images = self.generator.synthesis(
-                ws, noise_mode=self.noise_mode, noise=numbers.noise(name, rows)
-            )
+            noise = None
+            if self.noise_mode == "random":
+                noise = numbers.noise(name, rows, getattr(self.generator, "noise_pixels", 0))
+            images = self.generator.synthesis(ws, noise_mode=self.noise_mode, noise=noise)
         with self.clock("crop"):
             return faces.crop(_float(images))
 

@@ -14,7 +14,7 @@ It has no gradients.
 """
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,7 @@ class InferenceGenerator(nn.Module):
         self.w_dim = generator.w_dim
         self.num_ws = generator.num_ws
         self.resolution = generator.resolution
+        self.noise_pixels = generator.noise_pixels
         self.mapping = InferenceMapping(generator.mapping)
         self.synthesis = InferenceSynthesis(generator.synthesis, dtype)
         self.eval()
@@ -284,6 +285,10 @@ class InferenceSynthesis(nn.Module):
             part = slice(row, row + 1)
             window[part] = self._run(singly, part, x[part], image[part])[1]
         return images
+
+    def compile(self, **settings: Any) -> None:
+        """Compile the layers, but not what draws the noise, which no compiler can follow."""
+        self._run = torch.compile(self._run, **settings)  # type: ignore[method-assign]
 
     def _run(
         self, plan: list[Step], part: slice, x: Tensor, image: Tensor | None

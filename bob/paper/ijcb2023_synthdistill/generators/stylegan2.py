@@ -318,6 +318,9 @@ class BaseGenerator(nn.Module):
 
     aligned = True
 
+    noise_pixels = 0
+    """Of all noise maps of an image."""
+
     def __init__(self, options: dict[str, Any], mapping: Mapping, synthesis: nn.Module) -> None:
         super().__init__()
         self.options = options
@@ -378,3 +381,5 @@ class Generator(BaseGenerator):
         )
         mapping = Mapping(z_dim, w_dim, synthesis.num_ws, mapping_layers, mapping_multiplier)
         super().__init__(options, mapping, synthesis)
+        layers = [layer for block in synthesis.blocks() for layer in block.convolutions()]
+        self.noise_pixels = sum(layer.noise_const.numel() for layer in layers)

@@ -24,6 +24,7 @@ import click
     show_default=True,
     help="32, bf16, 16 or auto, as for synthdistill-train.",
 )
+@click.option("--autocast", is_flag=True, help="Compute the student in this precision, too.")
 @click.option(
     "--compare",
     type=click.Choice(["plain"]),
@@ -55,7 +56,7 @@ import click
     "compiled",
     default=False,
     show_default=True,
-    help="Compile the networks in the warm-up, as synthdistill-train --compile does.",
+    help="Compile the networks in the warm-up.",
 )
 def benchmark(
     batch_size: int | None,
