@@ -38,7 +38,10 @@ def test_generated_faces_are_pixels_and_always_the_same(micro_generator, faces):
 def test_what_eight_bits_harm_most_stays_in_float(exported, faces, tmp_path, monkeypatch):
     monkeypatch.setattr(quantisation, "WANTED", -1)
     every = quantise(exported / "model.onnx", tmp_path / "q.onnx", faces)
-    assert every.kept == []
+    assert every.kept == 0
+    costs = list(every.damage.values())
+    assert costs == sorted(costs, reverse=True)
+    assert "student.backbone.conv_stem" in every.damage
     measured = cosines(exported, tmp_path / "q.onnx", faces[-8:])
     assert every.mean_cosine == pytest.approx(measured.mean(), abs=1e-5)
     assert every.least_cosine == pytest.approx(measured.min(), abs=1e-5)
@@ -47,5 +50,5 @@ def test_what_eight_bits_harm_most_stays_in_float(exported, faces, tmp_path, mon
 
     monkeypatch.setattr(quantisation, "WANTED", 1 - (1 - every.mean_cosine) / 2)
     some = quantise(exported / "model.onnx", tmp_path / "q.onnx", faces)
-    assert 0 < len(some.kept) < some.operations
+    assert 0 < some.kept < len(some.damage)
     assert some.mean_cosine >= quantisation.WANTED

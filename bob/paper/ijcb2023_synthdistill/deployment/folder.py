@@ -185,8 +185,8 @@ def _quantise(made: Path, generator: Path, count: int) -> dict[str, Any]:
         "float32",
         found.mean_cosine,
         found.least_cosine,
-        len(found.kept),
-        found.operations,
+        found.kept,
+        len(found.damage),
     )
     return {"calibration_faces": count, "generator_sha256": sha256(generator), **found._asdict()}
 

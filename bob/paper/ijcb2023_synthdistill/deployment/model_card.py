@@ -117,7 +117,7 @@ def _files(config: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             what = f"float32; deviates from torch by {file['deviation_from_torch']:.1e}"
         elif "mean_cosine" in file:
             what = (
-                f"8 bits but for {len(file['kept'])} of {file['operations']} operations, "
+                f"8 bits but for {file['kept']} of {len(file['damage'])} operations, "
                 f"calibrated on {file['calibration_faces']} generated faces; cosine to float32 "
                 f"{file['mean_cosine']:.4f} on average, at least {file['least_cosine']:.4f}"
             )

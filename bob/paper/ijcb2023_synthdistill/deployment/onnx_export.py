@@ -102,6 +102,11 @@ def save_model(model: "onnx.ModelProto", path: Path, metadata: Mapping[str, str]
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, model.graph):
         del part.metadata_props[:]
         part.doc_string = ""
+    for node in model.graph.node:
+        # by its weights, as the network's author did
+        module, _, kind = node.input[1].rpartition(".") if len(node.input) > 1 else ("", "", "")
+        if module and kind == "weight":
+            node.name = module
     for part in (*model.graph.output, *model.graph.initializer):
         del part.metadata_props[:]
     del model.metadata_props[:]
