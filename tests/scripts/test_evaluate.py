@@ -1,0 +1,54 @@
+"""`synthdistill-evaluate` from the command line."""
+
+import io
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
+from bob.paper.ijcb2023_synthdistill.distillation.run_folder import PIPELINE
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
+from bob.paper.ijcb2023_synthdistill.scripts.evaluate import evaluate
+
+
+def run(*words, fails=0):
+    result = CliRunner().invoke(evaluate, [str(word) for word in words])
+    assert result.exit_code == fails, result.output
+    return result
+
+
+def encoded(seed):
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (14, 14, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((112, 112)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
+    model = tmp_path / "run"
+    model.mkdir()
+    save_student(model / "student.safetensors", create_student("lcnet_050", "random"))
+    (model / "pipeline.py").write_text(PIPELINE.format(imports="", network=""))
+    for name in ("lfw", "calfw"):
+        write_bin(tmp_path / f"{name}.bin", [encoded(i) for i in range(80)], [True, False] * 20)
+        (tmp_path / f"{name}.py").write_text(
+            "from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase\n"
+            f"database = PairDatabase({name!r}, {str(tmp_path / name)!r} + '.bin', pairs=40)\n"
+        )
+    names = ("-d", tmp_path / "lfw.py", "-d", tmp_path / "calfw.py")
+    said = run(model, *names)
+    assert "| run" in said.stdout
+    scores = model / "calfw" / "scores-dev.csv"
+    # what one cannot evaluate does not hinder the other; what is there is not done again
+    scores.unlink()
+    (tmp_path / "calfw.bin").write_bytes(b"no benchmark")
+    said = run(model, *names, fails=1)
+    assert "lfw: evaluated before" in said.stderr
+    assert "not evaluated" in said.output
+
+
+def test_a_folder_without_a_pipeline_is_told(tmp_path):
+    assert "synthdistill-train" in run(tmp_path, fails=1).output
