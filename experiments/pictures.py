@@ -14,9 +14,9 @@ RIGHT, WRONG = "#00704f", "#b03a00"
 def draw_pairs(rows: Sequence[tuple[Any, Any]], columns: int = 3, seed: int = 0) -> Any:
     """Draw a row of pairs for each benchmark, genuine ones left, impostors right.
 
-    Above each pair stands its score, green where the threshold that is best on the whole benchmark
-    decides rightly, orange where it does not. (The accuracy uses other thresholds: those of the
-    other folds.)
+    Above each pair stands its score and whether the threshold that is best on the whole benchmark
+    decides rightly; where it does not, the words are orange and the frame is dashed. (The accuracy
+    uses other thresholds: those of the other folds.)
 
     Parameters
     ----------
@@ -31,7 +31,12 @@ def draw_pairs(rows: Sequence[tuple[Any, Any]], columns: int = 3, seed: int = 0)
 
     from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
 
-    figure = Figure(figsize=(4 * columns, 1.4 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 1.4 * len(rows) + 0.3), layout="constrained")
+    figure.supxlabel(
+        "Score: cosine of the two embeddings, less 1. Pairs above the threshold are taken for one "
+        "person; dashed frames: wrongly decided.",
+        fontsize=9,
+    )
     axes = figure.subplots(len(rows), 2 * columns, squeeze=False)
     rng = np.random.default_rng(seed)
     for line, (benchmark, scores) in zip(axes, rows, strict=True):
@@ -43,10 +48,15 @@ def draw_pairs(rows: Sequence[tuple[Any, Any]], columns: int = 3, seed: int = 0)
             both = [load_image(benchmark.opened.sources[image]) for image in images]
             ax.imshow(np.concatenate(both, axis=2).transpose(1, 2, 0))
             score, kind = scores["score"].iloc[pair], "genuine" if genuine[pair] else "impostor"
-            color = RIGHT if (score > threshold) == genuine[pair] else WRONG
-            ax.set_title(f"{kind}, score {score:+.2f}", fontsize=8, color=color)
+            right = (score > threshold) == genuine[pair]
+            color = RIGHT if right else WRONG
+            words = f"{kind}, score {score:+.2f}, {'right' if right else 'wrong'}"
+            ax.set_title(words, fontsize=8, color=color)
             ax.set(xticks=[], yticks=[])
-        line[0].set_ylabel(benchmark.benchmark.title.replace("-", "-\n", 1), fontsize=8)
+            if not right:
+                ax.spines[:].set(color=WRONG, linewidth=2.5, linestyle="--")
+        title = benchmark.benchmark.title.replace("-", "-\n", 1)
+        line[0].set_ylabel(f"{title}\nthreshold {threshold:+.2f}", fontsize=8)
     return figure
 
 

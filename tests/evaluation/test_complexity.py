@@ -8,8 +8,9 @@ from bob.paper.ijcb2023_synthdistill.evaluation.complexity import (
     measure_seconds,
     model_properties,
 )
+from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition.iresnet import LAYERS, IResNet
-from bob.paper.ijcb2023_synthdistill.recognition.student import create_student
+from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,19 @@ def test_times_the_median_of_one_thread_and_one_image():
         torch.set_num_threads(threads)
     assert 0.005 <= seconds < 0.1
     assert network.calls == [((1, 3, 112, 112), 1)] * 6
+
+
+def test_a_student_of_ones_own_is_made_by_what_is_named(tmp_path):
+    from pair_world import Viewing
+
+    path = tmp_path / "student.safetensors"
+    save_student(path, create_student(Viewing, "random", embedding_size=4 * 28 * 28))
+    for named in ([], ["pair_world:Pair", "pair_world:Maps"]):
+        with pytest.raises(SynthDistillError, match=r"'pair_world:Viewing'.*--network MODULE:NAME"):
+            model_properties(path, "student", networks=named)
+    for named in (["pair_world:Maps", "pair_world:Viewing"], ["pair_world:Viewing"]):
+        found = model_properties(path, "student", networks=named)
+        assert found["parameters"] == 4 * 3 * 16 + 4
 
 
 def test_a_files_model_is_measured(student_file, small_teacher):

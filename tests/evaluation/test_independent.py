@@ -195,6 +195,7 @@ def test_a_network_of_ones_own_is_evaluated_and_tabulated(photographs, tmp_path)
     )
     main = "from bob.cli import bob_main_cli as main; main()"
     command = "bio pipeline simple -d pairs.py -p mine.py -o results/mine/photographs"
+    command += " -l local-parallel"
     done = subprocess.run(
         [sys.executable, "-c", main, *command.split()],
         cwd=tmp_path,
@@ -203,6 +204,10 @@ def test_a_network_of_ones_own_is_evaluated_and_tabulated(photographs, tmp_path)
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("photographs: accuracy ")
+    # nothing about how dask ended, nor of what needs no training
+    for word in ("Lost all", "killed", "Traceback", "[ERROR", "[WARNING", "distributed."):
+        assert word not in done.stderr
     arguments = [str(tmp_path / "results"), "-d", str(tmp_path / "pairs.py"), "--no-plots"]
     result = CliRunner().invoke(table, arguments)
     assert result.exit_code == 0, result.output

@@ -1,7 +1,9 @@
 import functools
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tqdm
 from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import dask_bio_pipeline, execute_pipeline_simple
 from bob.bio.base.script.pipeline_simple import pipeline_simple
@@ -18,7 +21,7 @@ from click.testing import CliRunner
 from pair_world import RandomFaces, load, random_student
 
 from bob.paper.ijcb2023_synthdistill.distillation import run_folder
-from bob.paper.ijcb2023_synthdistill.evaluation import embedding
+from bob.paper.ijcb2023_synthdistill.evaluation import embedding, progress
 from bob.paper.ijcb2023_synthdistill.evaluation.embedding import EmbeddingTransformer
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
 from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import (
@@ -101,6 +104,24 @@ def test_worker_processes_write_the_same_file_and_read_each_image_once(
     names = (tmp_path / "read").read_text().splitlines()
     assert sorted(names) == sorted(path.name for path in database.folder.iterdir())
     assert set(cluster_client.run(embedding._cores).values()) == {1}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("dask", [False, True])
+def test_a_bar_counts_images_on_a_terminal(dask, request, random_faces, tmp_path, monkeypatch):
+    terminal = Terminal()
+    bar = functools.partial(tqdm.tqdm, file=terminal, mininterval=0)
+    monkeypatch.setattr(progress.tqdm, "tqdm", bar)
+    client = request.getfixturevalue("cluster_client") if dask else None
+    run(network_pipeline("pair_world:halves"), random_faces, tmp_path, client, size=11)
+    counted = [int(number) for number in re.findall(r" (\d+)/80 ", terminal.getvalue())]
+    assert counted == sorted(counted)
+    # dask's last events may come when all is done
+    assert counted[-1] > 0 if dask else counted[-1] == 80
 
 
 @pytest.mark.parametrize(
@@ -286,16 +307,17 @@ def test_pipeline_of_a_run_folder_in_bobs_command(folder, scores):
     result = simple("-p", "run/pipeline.py")
     assert result.exit_code == 0, result.output
     assert (folder / "out" / SCORES).read_bytes() == scores
+    # what is missing is told when the pipeline is loaded, before dask's client is
     (folder / "run" / "student.safetensors").unlink()
-    result = simple("-p", "run/pipeline.py")
+    result = simple("-p", "run/pipeline.py", "-l", "no-such-client")
     assert result.exit_code == 1
     assert "expected the student's file, found nothing at" in result.output
 
 
 def test_configured_pipelines_in_bobs_command(folder, scores, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
-    for kind in ("student", "teacher"):
-        result = simple("--no-dask", "-p", f"synthdistill-{kind}")
+    for kind in ("student", "teacher", "onnx"):
+        result = simple("-p", f"synthdistill-{kind}", "-l", "no-such-client")
         assert result.exit_code == 1
         assert f"bob config set bob.paper.ijcb2023_synthdistill.{kind} PATH" in result.output
     configure_path(STUDENT, folder / "run" / "student.safetensors")

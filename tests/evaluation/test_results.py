@@ -25,11 +25,11 @@ def measure(models, *databases, metric="accuracy"):
 def test_models_are_found_where_they_lie(tmp_path):
     model(tmp_path / "results" / "student", databases=("lfw", "cfp-fp", "my-own"))
     model(tmp_path / "results" / "deep" / "teacher")
-    for folder in ("trained", ".hidden/old"):
+    for folder in ("run-10", "run-2", ".hidden/old"):
         (tmp_path / "results" / folder).mkdir(parents=True)
         (tmp_path / "results" / folder / "options.json").write_text("{}")
     models = find_models([tmp_path / "results"])
-    assert list(models) == ["deep/teacher", "student", "trained"]
+    assert list(models) == ["deep/teacher", "run-2", "run-10", "student"]
     assert models["student"] == tmp_path / "results" / "student"
     # a model's own folder may be given, and two of one name keep apart
     model(tmp_path / "other" / "student")

@@ -62,7 +62,7 @@ def test_latex_is_escaped_and_balanced(small_table):
     assert r"\textit{Theirs*}\textsuperscript{1} &  & \textit{99.77} \\" in text
     assert r"\caption{50 \% \& more}" in text
     assert r"theirs (100 \%)" in text
-    for name in ("table", "tabular", "minipage"):
+    for name in ("table", "tabular", "minipage", "adjustbox"):
         assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 1
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     rows = [
@@ -72,6 +72,16 @@ def test_latex_is_escaped_and_balanced(small_table):
     assert escape_latex("a_b%c$d#e{f}g&h~i^j\\k") == (
         r"a\_b\%c\$d\#e\{f\}g\&h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k"
     )
+
+
+def test_intervals(small_table):
+    column = Column("gap", "LFW, difference", 100.0)
+    rows = small_table.rows[:2].assign(gap=[0.012, -0.01], gap_low=[0.004, -0.03], gap_high=0.02)
+    table = Table("t", [column], rows)
+    assert r"**+1.20 \[+0.40, +2.00\]** |" in to_markdown(table)
+    assert r" -1.00 \[-3.00, +2.00\] |" in to_markdown(table)
+    assert r"\textbf{+1.20 [+0.40, +2.00]} \\" in to_latex(table)
+    assert "gap,gap_low,gap_high,source" in to_csv(table)
 
 
 def test_csv_holds_base_units_and_the_kind(small_table):

@@ -36,6 +36,11 @@ def test_pairs_stand_under_their_scores(tmp_path):
     )
     scores = pd.DataFrame({"genuine": [True, False], "score": [-0.1, -0.9]})
     drawn = draw_pairs([(benchmark, scores)], columns=1).axes
-    assert [ax.get_title() for ax in drawn] == ["genuine, score -0.10", "impostor, score -0.90"]
+    titles = [ax.get_title() for ax in drawn]
+    assert titles == ["genuine, score -0.10, right", "impostor, score -0.90, right"]
+    assert "threshold -0.90" in drawn[0].get_ylabel()
+    other = draw_pairs([(benchmark, scores.assign(score=[-0.9, -0.1]))], columns=1).axes
+    wrong = [ax.spines["top"].get_linestyle() == "--" for ax in other]
+    assert wrong == ["wrong" in ax.get_title() for ax in other] == [True, False]
     faces = [ax.get_images()[0].get_array()[56, x] for ax in drawn for x in (56, 168)]
     assert np.array_equal(faces, colors)

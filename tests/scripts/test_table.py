@@ -50,15 +50,36 @@ def test_table_of_a_results_folder(run, folder):
     assert 0.9 < float(rows["teacher"]["lfw"]) < 1
     assert rows["teacher"]["calfw"] == ""
     assert (rows["student_a"]["images"], rows["student_a"]["coefficient"]) == ("200", "1")
-    # published rows stand below, by default where real benchmarks are
+    assert rows["student_a"]["sampling"] == "dynamic"
+    # published rows of small networks stand below where real benchmarks are; others if asked for
     markdown = (folder / "table.md").read_text(encoding="utf-8")
-    assert "*DCFace* [" in markdown
+    assert "*EdgeFace-S* [" in markdown
+    assert "DCFace" not in markdown
     assert markdown.strip() in output
     for name in ("roc-lfw", "det-lfw", "histogram-lfw", "training"):
         for suffix in ("png", "pdf"):
             assert (folder / f"{name}.{suffix}").stat().st_size > 1000
     # no model was evaluated on it: nothing to draw
     assert not (folder / "roc-calfw.png").exists()
+
+
+def test_published_rows_on_request(run, folder):
+    assert "*DCFace* [" in run(folder, "-d", "lfw", "--no-plots", "--published")
+    assert "EdgeFace" not in run(folder, "-d", "lfw", "--no-plots", "--no-published")
+
+
+def test_differences_to_a_reference(run, folder):
+    output = run(folder, "-d", "lfw", "--no-plots", "--reference", "student_a")
+    assert r"Differences to student\_a are in points of accuracy" in output
+    rows = measured(folder / "table.csv")
+    assert rows["student_a"]["lfw_difference"] == ""
+    value, low, high = (
+        float(rows["teacher"][f"lfw_difference{end}"]) for end in ("", "_low", "_high")
+    )
+    assert 0 < low < value < high
+    assert value == pytest.approx(float(rows["teacher"]["lfw"]) - float(rows["student_a"]["lfw"]))
+    words = "'studnt_a' is no row that is measured"
+    assert words in run(folder, "-d", "lfw", "--reference", "studnt_a", fails=1)
 
 
 def test_output_database_metric_and_no_extras(run, folder, tmp_path):

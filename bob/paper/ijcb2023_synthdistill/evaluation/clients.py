@@ -12,6 +12,7 @@ from dask.delayed import Delayed
 from distributed import Client, KilledWorker, Worker, WorkerPlugin
 
 from ..files import SynthDistillError
+from . import progress
 
 
 class DelayedScores(Delayed):
@@ -31,6 +32,7 @@ class DelayedScores(Delayed):
         try:
             if isinstance(client := options.get("scheduler"), Client):
                 client.register_plugin(QuietWorker())
+                progress.listen(client)
             parts = super().compute(**options)
         except KilledWorker as error:
             self.end()

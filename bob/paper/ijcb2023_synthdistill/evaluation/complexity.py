@@ -3,6 +3,7 @@
 import itertools
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,26 +12,37 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..faces import FACE_SIZE
+from ..files import SynthDistillError
 from ..recognition.student import count_parameters
+from ..weights import read_weights
 
 
 def model_properties(
-    path: Path, kind: Literal["student", "teacher", "onnx"], *, timed: bool = False
+    path: Path,
+    kind: Literal["student", "teacher", "onnx"],
+    *,
+    timed: bool = False,
+    networks: Sequence[str] = (),
 ) -> dict[str, float | None]:
     """Count, and if asked for time, what the model in a file costs.
 
-    An ONNX file of kind ``onnx`` says itself what it was counted to be when it was exported.
+    A student that is no timm model is made by one of ``networks`` (``package.module:name``): the
+    one that its file names, or the only one. An ONNX file of kind ``onnx`` says itself what it was
+    counted to be when it was exported.
     """
-    load: Any
+    network: Any
     if kind == "student":
-        from ..recognition.student import load_student as load
+        from ..recognition.student import load_student
+
+        network = load_student(path, _choose(path, networks))
     elif kind == "teacher":
-        from ..recognition.teacher import load_teacher as load
+        from ..recognition.teacher import load_teacher
+
+        network = load_teacher(path)
     else:
         from ..recognition.onnx_network import OnnxNetwork
 
-        load = OnnxNetwork
-    network = load(path)
+        network = OnnxNetwork(path)
     if kind == "onnx":
         said = {name: network.metadata.get(name, "") for name in ("parameters", "multiply_adds")}
         counts = {name: float(text) if text.isdecimal() else None for name, text in said.items()}
@@ -44,6 +56,19 @@ def model_properties(
         "file_size": float(path.stat().st_size),
         "seconds": measure_seconds(network) if timed else None,
     }
+
+
+def _choose(path: Path, networks: Sequence[str]) -> str | None:
+    """Choose what makes a student's network; None for timm's. The file only names it."""
+    recorded = read_weights(path, "a student")[1].get("network")
+    if not recorded:
+        return None
+    if recorded in networks or len(networks) == 1:
+        return recorded if recorded in networks else networks[0]
+    raise SynthDistillError(
+        f"the student {path} is a network of somebody's own, {recorded!a}. A file does not decide "
+        "what is executed: name its code yourself, if you trust it, by `--network MODULE:NAME`."
+    )
 
 
 @torch.no_grad()

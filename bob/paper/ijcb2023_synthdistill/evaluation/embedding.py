@@ -22,6 +22,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from .. import faces
 from ..files import SynthDistillError
+from . import progress
 from .alignment import align
 from .network import NetworkRecipe
 
@@ -125,7 +126,10 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
             embeddings[[image is None for image in images]] = np.nan
             return embeddings
 
-        embeddings = list(pool.map(embed, range(0, len(loaders), window)))
+        embeddings = []
+        for found in pool.map(embed, range(0, len(loaders), window)):
+            embeddings.append(found)
+            progress.tell(len(found))
         if problems:
             raise SynthDistillError(
                 f"{len(problems)} of {len(loaders)} images cannot be read: "

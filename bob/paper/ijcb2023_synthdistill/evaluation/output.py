@@ -8,10 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from ..benchmarks.accuracy import summary
+from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
 from ..files import SynthDistillError, atomic_write, remove_temporaries
+from . import progress
 from .embedding import EmbeddingTransformer
 from .provenance import write_origin
+from .terminal import say
 
 
 class Output:
@@ -38,6 +42,7 @@ class Output:
             "options": {k: v for k, v in vars(embedding).items() if k != "recipe"},
             "database": {},
         }
+        self.database = database
         if database is not None:
             images = database.opened.pairs.images
             self.description["database"] = {
@@ -76,10 +81,18 @@ class Output:
                 write_origin(path, temporary, {**self.description, "seconds": seconds})
         finally:
             self.end()
+        if self.database is not None and path.suffix == ".csv":
+            found = summary(read_scores(path, self.database))
+            say(
+                f"{self.database.name}: accuracy {found['accuracy']:.2%} ± "
+                f"{found['accuracy_std']:.2%} over {len(found['accuracy_per_fold'])} folds of "
+                f"{found['pairs']:,} pairs, EER {found['eer']:.2%}: {path}"
+            )
         return [str(path)]
 
     def end(self) -> None:
         """Remove what is half done, and free the folder."""
+        progress.end()
         self._tidy()
         if self._held:
             self._held.close()

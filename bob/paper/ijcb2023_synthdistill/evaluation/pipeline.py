@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import dask
 import dask.bag
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from ..files import SynthDistillError
 from ..recognition.own import Network
+from . import progress
 from .clients import DelayedScores, close_at_exit
 from .embedding import CPU_BATCH, EmbeddingTransformer
 from .network import NetworkRecipe
@@ -78,6 +80,10 @@ class NetworkPipeline(PipelineSimple):
         self._output: Output | None = None
         if "jobqueue" in getattr(signal.getsignal(signal.SIGINT), "__module__", ""):
             exit_when_interrupted()
+        if click.get_current_context(silent=True):  # Bob's command: what is missing is said at once
+            _end_quietly()
+            if recipe.kind != "network":
+                recipe.path()
 
     def __getstate__(self) -> dict[str, Any]:
         # workers write parts of the scores only
@@ -105,8 +111,7 @@ class NetworkPipeline(PipelineSimple):
     ) -> Any:
         """Compute scores as :py:class:`bob.bio.base.pipelines.PipelineSimple` does."""
         references, probes = biometric_reference_samples, probe_samples
-        with contextlib.suppress(ValueError):  # there is no client
-            close_at_exit(Client.current())
+        _end_quietly()
         # Bob's own commands write below their output folder; other scripts anywhere
         parts = Path(self.score_writer.path)
         folder = parts.parent if parts.name == "tmp" else None
@@ -116,6 +121,7 @@ class NetworkPipeline(PipelineSimple):
         database = getattr(references, "database", None)
         self._output = Output(folder, self.embedding, database, expected)
         self._suit_partitions(max(len(references), len(probes)))
+        progress.begin(len(references) + len(probes))
         try:
             return super().__call__(
                 background_model_samples, references, probes, score_all_vs_all, return_templates
@@ -123,6 +129,10 @@ class NetworkPipeline(PipelineSimple):
         except BaseException:
             self._output.end()
             raise
+
+    def train_background_model(self, background_model_samples: Sequence) -> Any:  # noqa: ARG002
+        """Train nothing: networks come trained (Bob would warn of it)."""
+        return self.transformer
 
     def _suit_partitions(self, sample_sets: int) -> None:
         """Set the size of dask's partitions where neither the user nor Bob has chosen one."""
@@ -151,6 +161,11 @@ class NetworkPipeline(PipelineSimple):
         if isinstance(score_paths, dask.bag.Bag):
             return DelayedScores(dask.delayed(list)(score_paths), finish, self._output.end)
         return finish(score_paths)
+
+
+def _end_quietly() -> None:
+    with contextlib.suppress(ValueError):  # there is no client
+        close_at_exit(Client.current())
 
 
 def student_pipeline(

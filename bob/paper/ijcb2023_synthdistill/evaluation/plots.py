@@ -30,7 +30,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 Styles = Mapping[str, Mapping[str, Any]]
 
-SCORE = "score: cosine similarity - 1 (0: the same direction, -1: a right angle)"
+SCORE = "score: cosine of two embeddings, less 1"
 
 
 def styles(labels: Iterable[str]) -> Styles:
@@ -152,7 +152,7 @@ def plot_det(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> F
 
 def plot_histograms(scores: Mapping[str, pd.DataFrame], title: str, _: Styles) -> Figure:
     """Plot the scores of genuine and impostor pairs, one panel a model, on one common axis."""
-    figure, axes = _panels(len(scores), 3.2, 2.1, legend=0.9)
+    figure, axes = _panels(len(scores), 3.2, 2.1, legend=0.8)
     every = pd.concat(scores.values())["score"].clip(lower=-2.0)
     bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), 41)
     for ax, (label, pairs) in zip(axes, scores.items(), strict=True):
@@ -162,8 +162,9 @@ def plot_histograms(scores: Mapping[str, pd.DataFrame], title: str, _: Styles) -
         ax.stairs(genuine, bins, fill=True, color=COLORS[0], alpha=0.5, label="genuine pairs")
         ax.stairs(impostor, bins, color=COLORS[1], linewidth=1.4, label="impostor pairs")
         ax.set_title(label, fontsize=8)
+        ax.locator_params("x", nbins=5)
         ax.tick_params(labelsize=7)
-    _legend(figure, axes[0])
+    axes[0].legend(fontsize=7, frameon=False, loc="upper left")
     figure.suptitle(f"scores, {title}", fontsize=10)
     figure.supxlabel(SCORE, fontsize=8)
     figure.supylabel("pairs", fontsize=8)
@@ -200,8 +201,9 @@ def plot_training(logs: Mapping[str, pd.DataFrame], style: Styles) -> Figure | N
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.yaxis.set_minor_formatter(NullFormatter())
         # static sampling draws the second batch afresh, and logs it in the same column
-        ax.set_title(name.replace("_", " ").replace("resampled", "second batch"), fontsize=9)
-        ax.set_xlabel("images (thousands)")
+        what = {"fresh": "first batch", "resampled": "second batch"}
+        ax.set_title(" ".join(what.get(word, word) for word in name.split("_")), fontsize=9)
+        ax.set_xlabel("images (thousands)", fontsize=8)
         ax.tick_params(which="both", labelsize=7)
     _legend(figure, axes[0])
     return figure

@@ -15,6 +15,29 @@ FIELDS = ("model", "group", "training_data", "synthetic_images", "source", "veri
 table was read."""
 
 
+SECTIONS = {
+    "this paper": "SynthDistill, as published",
+    "teacher": "its teacher, as published",
+    "lightweight recognisers trained on real data": "small networks trained on photographs",
+    "nearest same-task evidence (AdaDistill)": (
+        "a small network of others, distilled (AdaDistill) or not, and its teacher"
+    ),
+    "real training data (ResNet-50-class recogniser)": (
+        "a network as large as ResNet-50, trained on photographs"
+    ),
+    "earlier synthetic training sets (ResNet-50-class recogniser, no distillation)": (
+        "networks as large as ResNet-50, trained on earlier synthetic faces, not distilled"
+    ),
+    "later synthetic training sets (large recogniser, no distillation)": (
+        "large networks trained on later synthetic faces, not distilled"
+    ),
+}
+"""What a table says of each group; those from the students' class, and their teachers, first."""
+
+COMPARABLE = tuple(SECTIONS)[:4]
+"""Groups that stand beside students unless others are asked for."""
+
+
 @functools.cache
 def published_results() -> pd.DataFrame:
     """Read the published results that ship with the package, as rows of a table.
@@ -26,7 +49,7 @@ def published_results() -> pd.DataFrame:
         found = pd.read_csv(stream, dtype=str)
     columns = {name.replace("-", "_"): name for name in BENCHMARKS} | {"params_m": "parameters"}
     found = found.rename(columns=columns).assign(
-        section=found["group"],
+        section=found["group"].map(SECTIONS),
         kind="published",
         source=found["source"] + " (" + found["verified"] + ")",
     )

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..benchmarks.benchmark import benchmarks
-from ..files import SynthDistillError
+from ..files import SynthDistillError, nearest
 from ..machine import processor
+from .differences import NOTE, difference
 from .provenance import TracedValue
 from .published import BENCHMARKS, select_published
 from .results import Entry, Measured, ScoreReader, measure_entries, run_properties
@@ -18,6 +19,7 @@ from .tables import Column, Table
 PROPERTIES = {
     "training_data": Column("training_data", "training data"),
     "synthetic_images": Column("synthetic_images", "its images"),
+    "sampling": Column("sampling", "sampling"),
     "coefficient": Column("coefficient", "coefficient"),
     "images": Column("images", "images (thousands)", 1e-3, 0),
     "parameters": Column("parameters", "parameters (M)", 1e-6, 2),
@@ -70,12 +72,14 @@ def make_report(declared: Mapping[str, Any], reader: ScoreReader) -> Report:
     ----------
     declared
         What ``synthdistill-table --rows`` takes: ``title``, ``metric``, ``rows``, ``properties``
-        (columns before the benchmarks; one that no row knows is left out) and ``notes``. Published
-        rows come after the measured ones, without accuracies where the metric is another one.
+        (columns before the benchmarks; one that no row knows is left out), ``notes``, and the
+        ``reference``, a row that others are compared with. Published rows come after the measured
+        ones, without accuracies where the metric is another one.
     """
     metric = declared["metric"]
     entries, problems = _entries(declared)
     measured = measure_entries(entries, metric, reader)
+    compared = _compare(declared, entries, measured, reader)
     published = [select_published(**r["published"]) for r in declared["rows"] if "published" in r]
     hidden = [] if metric == "accuracy" else list(BENCHMARKS)
     others = [results.drop(columns=hidden) for results in published]
@@ -83,9 +87,13 @@ def make_report(declared: Mapping[str, Any], reader: ScoreReader) -> Report:
     names = [name for name in dict.fromkeys([*declared["properties"], "seeds"]) if name in rows]
     columns = [PROPERTIES[name] for name in names if rows[name].notna().any()]
     columns += [Column(name, reader.title(name), 100.0, 2) for name in reader.databases]
+    for name in compared:
+        title = f"{reader.title(name)}, difference"
+        columns.append(Column(f"{name}_difference", title, 100.0, 2))
     shown = [column.key for column in columns]
     notes = [
         *_metric_notes(metric, reader, shown, bool(measured.traced)),
+        *([NOTE.format(reference=declared["reference"])] if compared else []),
         *_reservations(measured, reader),
         "An empty cell is unknown or not measured.",
         *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown),
@@ -110,12 +118,46 @@ def _entries(declared: Mapping[str, Any]) -> tuple[list[Entry], list[str]]:
                 if file.is_file() and {*COSTS} & {*declared["properties"]}:
                     from .complexity import model_properties
 
-                    timed = "seconds" in declared["properties"]
-                    values |= model_properties(file, row.get("kind", "student"), timed=timed)
+                    values |= model_properties(
+                        file,
+                        row.get("kind", "student"),
+                        timed="seconds" in declared["properties"],
+                        networks=declared.get("networks", ()),
+                    )
         except SynthDistillError as error:
             problems.append(error.message)
         entries.append(Entry(row["label"], models, row.get("section", ""), values))
     return entries, problems
+
+
+def _compare(
+    declared: Mapping[str, Any], entries: Sequence[Entry], measured: Measured, reader: ScoreReader
+) -> list[str]:
+    """Add to measured rows how far they are from that of reference; give where there are any."""
+    label, compared = declared.get("reference"), []
+    if label is None:
+        return []
+    labels = [entry.label for entry in entries]
+    if label not in labels or declared["metric"] != "accuracy":
+        raise SynthDistillError(
+            f"the reference {label!r} is no row that is measured, or the metric is not accuracy. "
+            f"Rows: {', '.join(labels)}.{nearest(label, labels)}"
+        )
+    first = labels.index(label)
+    for name in reader.databases:
+        found = [name in row for row in measured.rows]
+        if not found[first]:
+            continue
+        reference = [reader.read(model, name) for model in entries[first].models]
+        for entry, row, known in zip(entries, measured.rows, found, strict=True):
+            if known and entry.label != label:
+                ours = [reader.read(model, name) for model in entry.models]
+                if told := difference(ours, reference):
+                    key = f"{name}_difference"
+                    row |= {key: told.value, f"{key}_low": told.low, f"{key}_high": told.high}
+                    row[f"{key}_p"] = told.p
+                    compared.append(name)
+    return list(dict.fromkeys(compared))
 
 
 def _metric_notes(

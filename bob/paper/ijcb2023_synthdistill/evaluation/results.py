@@ -1,6 +1,7 @@
 """What lies in results folders: models, their score files, and what is measured from them."""
 
 import functools
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ def find_models(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _walk(folder: Path, top: Path, depth: int) -> Iterator[tuple[str, Path]]:
-    children = sorted(folder.iterdir())
+    children = sorted(folder.iterdir(), key=_by_numbers)
     trained = any(child.name in ("student.safetensors", "options.json") for child in children)
     if trained or any((child / SCORES).is_file() for child in children):
         yield folder.resolve().name if folder == top else str(folder.relative_to(top)), folder
@@ -59,20 +60,30 @@ def _walk(folder: Path, top: Path, depth: int) -> Iterator[tuple[str, Path]]:
             yield from _walk(child, top, depth - 1)
 
 
+def _by_numbers(path: Path) -> list[tuple[int, float, str]]:
+    """Sort `coefficient-2` before `coefficient-10`."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.name)
+    return [(i % 2, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts)]
+
+
 def run_properties(folder: Path) -> dict[str, Any]:
     """Read from a run folder's ``options.json`` and ``log.csv`` what a model was trained with.
 
     Returns
     -------
         ``images``: generated images that the student learned from, fresh and re-sampled, as logged;
-        ``coefficient``: of the re-sampling. Empty for a model that was not trained here.
+        ``sampling``: the strategy; ``coefficient``: of the re-sampling, where there is one. Empty
+        for a model that was not trained here.
     """
     options, log = folder / "options.json", folder / "log.csv"
     values: dict[str, Any] = {}
     try:
         if options.is_file():
             described = read_record(options)["options"]
-            values["coefficient"] = f"{described['resampling_coefficient']:g}"
+            if described["epochs"] and described.get("method", "distillation") == "distillation":
+                values["sampling"] = described["sampling"]
+                if described["sampling"] not in ("static", "none"):
+                    values["coefficient"] = f"{described['resampling_coefficient']:g}"
             values["images"] = 0 if described["epochs"] == 0 else None
         if log.is_file():
             logged = pd.read_csv(log)["images"]

@@ -35,10 +35,20 @@ class Column:
         """Write a row's value, and its deviation, in the column's unit; empty if unknown."""
         value: Any = row.get(self.key)
         deviation: Any = row.get(f"{self.key}_std")
+        low, high = self.interval(row)
         if isinstance(value, str) or pd.isna(value):
             return value if isinstance(value, str) else ""
+        if pd.notna(low):
+            number = f"+.{self.decimals}f"
+            return "{:{f}} [{:{f}}, {:{f}}]".format(
+                *(one * self.scale for one in (value, low, high)), f=number
+            )
         numbers = [value] if pd.isna(deviation) else [value, deviation]
         return " ± ".join(f"{number * self.scale:.{self.decimals}f}" for number in numbers)
+
+    def interval(self, row: dict[str, Any]) -> tuple[Any, Any]:
+        """Give the ends of a value's interval, if it has one."""
+        return row.get(f"{self.key}_low"), row.get(f"{self.key}_high")
 
 
 @dataclass(frozen=True)
@@ -63,18 +73,23 @@ class Table:
         return {source: number for number, source in enumerate(dict.fromkeys(named), 1)}
 
     def sections(
-        self, escape: Callable[[str], str], italic: str, reference: str
+        self, escape: Callable[[str], str], italic: str, reference: str, bold: str
     ) -> Iterator[tuple[str, list[list[str]]]]:
         """Give name and rows of each section, in the words of a language.
 
         ``escape`` writes plain text; ``italic`` and ``reference`` are formats of published cells
-        and of the number of their source. A section that is the only one has no name.
+        and of the number of their source, ``bold`` of values whose interval excludes zero. A
+        section that is the only one has no name.
         """
         groups, sources = self.rows.groupby("section", sort=False), self.sources()
         for name, rows in groups:
             lines = []
             for row in rows.to_dict("records"):
                 cells = [escape(row["model"]), *(escape(c.cell(row)) for c in self.columns)]
+                for place, column in enumerate(self.columns, 1):
+                    low, high = column.interval(row)
+                    if pd.notna(low) and not low <= 0 <= high:
+                        cells[place] = bold.format(cells[place])
                 if row["kind"] == "published":
                     cells = [italic.format(text) if text else "" for text in cells]
                     cells[0] += reference.format(sources[row["source"]])
@@ -97,7 +112,7 @@ def to_markdown(table: Table) -> str:
     """Write a table as GitHub Markdown: published rows in italics with the number of the source."""
     lines = [["", *(_escape_markdown(column.title) for column in table.columns)]]
     headlines = []
-    for name, rows in table.sections(_escape_markdown, "*{}*", " [{}]"):
+    for name, rows in table.sections(_escape_markdown, "*{}*", " [{}]", "**{}**"):
         if name:
             lines.append([f"**{name}**", *([""] * len(table.columns))])
             headlines.append(lines[-1][0])
@@ -133,20 +148,22 @@ def escape_latex(text: str) -> str:
 def to_latex(table: Table) -> str:
     """Write a table for LaTeX with booktabs: published rows in italics, numbered sources below."""
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs,adjustbox}",
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape_latex(table.title)}}}",
+        r"  \begin{adjustbox}{max width=\linewidth}",
         rf"  \begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"    \toprule",
         "    " + " & ".join(["", *(escape_latex(c.title) for c in table.columns)]) + r" \\",
     ]
-    for name, rows in table.sections(escape_latex, r"\textit{{{}}}", r"\textsuperscript{{{}}}"):
+    styles = r"\textit{{{}}}", r"\textsuperscript{{{}}}", r"\textbf{{{}}}"
+    for name, rows in table.sections(escape_latex, *styles):
         lines.append(r"    \midrule")
         if name:
             lines.append(rf"    \multicolumn{{{1 + len(table.columns)}}}{{l}}{{{name}}} \\")
         lines += ["    " + " & ".join(row) + r" \\" for row in rows]
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"  \end{adjustbox}"]
     if notes := table.footnotes(escape_latex, r"\textsuperscript{{{}}}"):
         # a minipage, so that the notes stay with the table and no package is needed
         lines += ["", r"  \smallskip", r"  \begin{minipage}{\linewidth}\footnotesize"]
@@ -158,12 +175,13 @@ def to_latex(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """Write a table as CSV: base units (fractions, counts, bytes, seconds), full precision.
 
-    The columns ``kind`` and ``source`` say of each row whether it was measured. Deviations, and
-    numbers of pairs that never match, stand in columns of their own if there are any.
+    The columns ``kind`` and ``source`` say of each row whether it was measured. Deviations,
+    intervals and numbers of pairs that never match stand in columns of their own if there are any.
     """
     rows, kept = table.rows, []
     for column in table.columns:
-        further = (f"{column.key}_{suffix}" for suffix in ("std", "never_match"))
+        suffixes = ("std", "never_match", "low", "high", "p")
+        further = (f"{column.key}_{suffix}" for suffix in suffixes)
         kept += [column.key, *(key for key in further if key in rows and rows[key].notna().any())]
     wanted = rows.reindex(columns=["section", "model", "kind", *kept, "source"])
     return wanted.to_csv(index=False, lineterminator="\n")

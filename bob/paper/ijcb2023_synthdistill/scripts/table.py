@@ -51,8 +51,8 @@ METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
 @click.option(
     "--published/--no-published",
     default=None,
-    help="Whether published results stand below, in italics and with their sources.  [default: "
-    "if a real benchmark is shown and the metric is accuracy]",
+    help="All published results below, in italics and with their sources, or none.  [default: "
+    "those of small networks, if a real benchmark is shown and the metric is accuracy]",
 )
 @click.option(
     "--complexity",
@@ -60,10 +60,24 @@ METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
     help="Columns for parameters, multiply-adds and file size of each student.",
 )
 @click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="What makes a student that is a network of your own, for --complexity; may be given "
+    "several times.",
+)
+@click.option(
     "--time",
     "timed",
     is_flag=True,
     help="A column for the time of one image on this CPU (one thread, batch 1); measured now.",
+)
+@click.option(
+    "--reference",
+    metavar="MODEL",
+    help="The row that others are compared with on the same pairs: their differences in accuracy "
+    "with 95 % intervals, bold where zero is outside.",
 )
 @click.option("--title", default="Measured here", show_default=True, help="The table's caption.")
 @click.option("--plots/--no-plots", default=True, show_default=True, help="PNG and PDF plots.")
@@ -148,7 +162,8 @@ def _read(path: Path) -> dict[str, Any]:
     from ..evaluation.report import PROPERTIES
     from ..files import SynthDistillError, nearest
 
-    top = ["title", "metric", "databases", "properties", "timed", "notes", "plot", "rows"]
+    top = ["title", "metric", "databases", "properties", "networks", "timed", "notes", "plot"]
+    top += ["rows", "reference"]
     plot = ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"]
     row = ["label", "section", "folders", "kind", "file", "training_data", "published"]
     declared: dict[str, Any] = {"title": path.stem, "metric": "accuracy", "properties": []}
@@ -174,11 +189,14 @@ def _declare(
     metric: str,
     published: bool | None,
     complexity: bool,
+    networks: Sequence[str],
     timed: bool,
+    reference: str | None,
     title: str,
 ) -> dict[str, Any]:
     """Make of the command line what ``--rows`` declares."""
     from ..benchmarks.benchmark import benchmarks
+    from ..evaluation.published import COMPARABLE
     from ..evaluation.results import find_models
 
     models = find_models(folders)
@@ -193,10 +211,12 @@ def _declare(
             "published results are accuracies on the real benchmarks: they cannot stand beside "
             f"{metric} on {', '.join(chosen)}"
         )
-    published = comparable if published is None else published
-    properties = ["training_data", "synthetic_images", "coefficient", "images"]
+    groups: list[dict[str, str]] = []
+    if published or (published is None and comparable):
+        groups = [{}] if published else [{"group": group} for group in COMPARABLE]
+    properties = ["training_data", "synthetic_images", "sampling", "coefficient", "images"]
     properties += ["parameters", "multiply_adds", "file_size"] * (complexity or timed)
-    properties += ["seconds"] * timed + ["mflops"] * (published and complexity)
+    properties += ["seconds"] * timed + ["mflops"] * bool(groups and complexity)
     rows: list[dict[str, Any]] = [
         {"label": name, "section": "measured here", "folders": [folder]}
         for name, folder in models.items()
@@ -206,5 +226,7 @@ def _declare(
         "databases": chosen,
         "metric": metric,
         "properties": properties,
-        "rows": rows + [{"published": {}}] * published,
+        "networks": networks,
+        "reference": reference,
+        "rows": rows + [{"published": group} for group in groups],
     }

@@ -1,0 +1,65 @@
+"""Differences of accuracy between models that were tested on the same pairs, with intervals."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..benchmarks.accuracy import right_decisions
+
+NOTE = (
+    "Differences to {reference} are in points of accuracy, with 95 % intervals: over seeds (paired "
+    "t-test) where both rows have as many, over the pairs (paired bootstrap at the folds' "
+    "thresholds) where both have one. Bold: zero is outside. Many comparisons find some by chance."
+)
+
+RESAMPLES = 2000
+
+
+class Difference(NamedTuple):
+    """A difference of two accuracies, fractions, its 95 % interval, and the p-value of no other."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def difference(
+    ours: Sequence[pd.DataFrame], reference: Sequence[pd.DataFrame]
+) -> Difference | None:
+    """Compare two models by their scores of the same pairs, a table for each seed, in one order.
+
+    One seed each: the interval is that of a paired bootstrap over pairs, the p-value McNemar's,
+    exact. As many seeds each: those of a paired t-test over seeds. Else None.
+    """
+    if len(ours) != len(reference):
+        return None
+    fold = ours[0]["fold"]
+    # folds count alike, whatever their size
+    weights = (len(fold) / fold.nunique() / fold.map(fold.value_counts())).to_numpy()
+    one, other = (np.stack([_right(frame) for frame in frames]) for frames in (ours, reference))
+    by_pair = (one.astype(float) - other) * weights
+    value = float(by_pair.mean())
+    if len(ours) == 1:
+        resampled = stats.bootstrap(
+            (by_pair[0],),
+            np.mean,
+            n_resamples=RESAMPLES,
+            batch=100,
+            method="percentile",
+            random_state=0,
+        )
+        low, high = resampled.confidence_interval
+        better, worse = int((one & ~other).sum()), int((other & ~one).sum())
+        p = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+    else:
+        tested = stats.ttest_1samp(by_pair.mean(axis=1), 0.0)
+        (low, high), p = tested.confidence_interval(), tested.pvalue
+    return Difference(value, float(low), float(high), float(p))
+
+
+def _right(frame: pd.DataFrame) -> np.ndarray:
+    return right_decisions(frame["score"], frame["genuine"], frame["fold"])

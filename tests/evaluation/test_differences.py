@@ -1,0 +1,65 @@
+"""Differences on the same pairs, against what is known of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from score_files import FakeBenchmark
+
+from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import ten_fold_accuracy
+from bob.paper.ijcb2023_synthdistill.evaluation.differences import difference
+
+
+def scores(seed, distance, noise=0.0):
+    """Scores of one random number generator: models of one seed are alike, but for the noise."""
+    frame = FakeBenchmark("lfw").pairs()
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=len(frame)) + distance * frame["genuine"]
+    values += noise * np.random.default_rng(seed + 99).normal(size=len(frame))
+    return frame.assign(score=(0.2 * values - 1).clip(-2, 0))
+
+
+def accuracy(frame):
+    return ten_fold_accuracy(frame["score"], frame["genuine"], frame["fold"]).accuracy
+
+
+def test_one_seed_is_compared_pair_by_pair():
+    better, worse = scores(0, 3.0), scores(0, 1.0)
+    found = difference([better], [worse])
+    assert found.value == pytest.approx(accuracy(better) - accuracy(worse), abs=1e-12)
+    assert 0 < found.low < found.value < found.high < 0.5
+    assert found.p < 1e-3
+    back = difference([worse], [better])
+    assert (back.value, back.p) == (pytest.approx(-found.value), found.p)
+    # nearly alike: the same accuracy and less, and pairing makes the interval narrow
+    near = difference([scores(0, 1.0, noise=0.05)], [worse])
+    assert near.low <= 0 <= near.high
+    assert near.high - near.low < found.high - found.low
+    assert near.p > 0.05
+    assert difference([worse], [worse])[:3] == (0, 0, 0)
+
+
+def test_folds_of_any_size_count_alike():
+    frames = [scores(0, 3.0), scores(0, 1.0)]
+    frames = [frame.assign(fold=np.minimum(frame["fold"], 3)) for frame in frames]
+    found = difference(frames[:1], frames[1:])
+    assert found.value == pytest.approx(accuracy(frames[0]) - accuracy(frames[1]), abs=1e-12)
+
+
+def test_several_seeds_are_compared_seed_by_seed():
+    ours, theirs = ([scores(seed, distance) for seed in range(4)] for distance in (1.5, 1.0))
+    found = difference(ours, theirs)
+    expected = stats.ttest_rel([*map(accuracy, ours)], [*map(accuracy, theirs)])
+    interval = expected.confidence_interval()
+    assert found[1:] == pytest.approx((interval.low, interval.high, expected.pvalue))
+    assert difference(ours, theirs[:2]) is None
+
+
+def test_the_interval_covers_what_it_says():
+    """Of two models that are equally good, about one interval in twenty excludes zero."""
+    excluded = [
+        not one.low <= 0 <= one.high
+        for one in (difference([scores(s, 1.0)], [scores(s + 500, 1.0)]) for s in range(60))
+    ]
+    assert sum(excluded) <= 9
+    assert isinstance(pd.Series(excluded).mean(), float)
