@@ -2,6 +2,7 @@
 
 import platform
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from bob.paper.ijcb2023_synthdistill.distillation.networks import (
     assemble,
     create_fabric,
     create_method,
+    create_optimizer,
     create_student,
     freeze,
 )
@@ -47,6 +49,20 @@ def distance(first, second):
     """Give the relative distance of two students: the norm of all differences over the norm."""
     difference = sum((first[k] - second[k]).square().sum() for k in first)
     return (difference / sum(v.square().sum() for v in second.values())).sqrt().item()
+
+
+def test_an_optimizer_has_a_name_and_a_learning_rate(tiny_run):
+    def created(**changed):
+        options = replace(tiny_run, **changed)
+        optimizer, _ = create_optimizer(options, nn.Linear(2, 2).parameters())
+        return type(optimizer), optimizer.defaults["lr"]
+
+    assert created() == (torch.optim.Adam, 1e-3)
+    assert created(learning_rate=0.1) == (torch.optim.Adam, 0.1)
+    assert created(optimizer="SGD") == (torch.optim.SGD, 1e-3)
+    own = partial(torch.optim.SGD, lr=0.5)
+    assert created(optimizer=own) == (torch.optim.SGD, 0.5)
+    assert created(optimizer=own, learning_rate=0.1) == (torch.optim.SGD, 0.1)
 
 
 def test_twenty_steps_give_the_plain_student(tiny_run):

@@ -45,6 +45,11 @@ def test_a_config_is_a_run_and_says_when_it_is_finished(config, tmp_path):
     again = run(config, "-o", output)
     assert again.exit_code == 0
     refused(run(config, "-o", output, "--seed", 7), "seed was 2021, is 7", "-o")
+    before = (output / "student.safetensors").read_bytes()
+    words = ("--restart", "--optimizer", "AdamW", "--learning-rate", "0.01")
+    assert run(config, "-o", output, *words).exit_code == 0
+    assert ",0.01," in (output / "log.csv").read_text()
+    assert (output / "before-1" / "student.safetensors").read_bytes() == before
 
 
 LOSS = """
@@ -126,6 +131,8 @@ def test_mistakes_in_a_config(config, tmp_path, line, words):
 def test_mistakes_on_the_command_line(config, tmp_path):
     refused(run("tinyfra-a", "-o", tmp_path / "run"), "Did you mean 'tinyfar-a'")
     refused(run("-o", tmp_path / "run"), "name a config")
+    wrong = run(config, "-o", tmp_path / "run", "--optimizer", "adamww")
+    refused(wrong, "no optimizer 'adamww'", "Did you mean 'adamw'")
     refused(run("tinyfar-a", "-o", tmp_path / "run"), "bob config set")
     (tmp_path / "file").write_text("")
     refused(run(config, "-o", tmp_path / "file" / "run"), "cannot write", "-o")

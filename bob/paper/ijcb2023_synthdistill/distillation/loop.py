@@ -28,7 +28,13 @@ SAMPLE_IMAGES = 8
 """Columns of ``samples.png``."""
 
 
-def train(options: Options, output: Path, stop: Stop, configs: Sequence[str] = ()) -> bool:
+def train(
+    options: Options,
+    output: Path,
+    stop: Stop,
+    configs: Sequence[str] = (),
+    restart: bool = False,
+) -> bool:
     """Train a student, or go on with the run that ``output`` holds.
 
     Parameters
@@ -39,6 +45,8 @@ def train(options: Options, output: Path, stop: Stop, configs: Sequence[str] = (
         Is looked at after every iteration.
     configs
         Which the options were read from, to be kept in the run folder.
+    restart
+        Set what the folder holds of an earlier run aside, and begin anew.
 
     Returns
     -------
@@ -49,6 +57,8 @@ def train(options: Options, output: Path, stop: Stop, configs: Sequence[str] = (
     with contextlib.ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(folder.lock())
+            if restart:
+                folder.set_aside()
         stack.enter_context(launched(fabric))
         stack.enter_context(_explained(options, fabric))
         if fabric.is_global_zero:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import logging
 import os
 import platform
@@ -17,7 +18,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from ..faces import FACE_SIZE
-from ..files import SynthDistillError
+from ..files import SynthDistillError, nearest
 from ..recognition.own import lay_out
 from ..recognition.student import count_parameters
 from .graph import GraphedIteration
@@ -101,6 +102,10 @@ def create_optimizer(
     make_optimizer = options.optimizer or partial(
         torch.optim.Adam, lr=1e-3, fused=not options.plain
     )
+    if isinstance(make_optimizer, str):
+        make_optimizer = partial(_find_optimizer(make_optimizer), lr=1e-3)
+    if options.learning_rate is not None:
+        make_optimizer = partial(make_optimizer, lr=options.learning_rate)
     make_scheduler = options.scheduler or partial(
         torch.optim.lr_scheduler.StepLR, step_size=10, gamma=0.5
     )
@@ -109,6 +114,20 @@ def create_optimizer(
         return optimizer, make_scheduler(optimizer)
     except (TypeError, ValueError) as error:
         raise SynthDistillError(f"cannot make the optimizer or its schedule: {error}") from error
+
+
+def _find_optimizer(name: str) -> Any:
+    known: dict[str, Any] = {
+        kind.__name__.lower(): kind
+        for kind in vars(torch.optim).values()
+        if inspect.isclass(kind) and torch.optim.Optimizer in kind.__mro__[1:]
+    }
+    if name.lower() not in known:
+        raise SynthDistillError(
+            f"there is no optimizer {name!a} in torch.optim.{nearest(name.lower(), known)} Choose "
+            f"one of {', '.join(known)}, or set a callable in a config."
+        )
+    return known[name.lower()]
 
 
 def create_student(options: Options, embedding_size: int = 512) -> nn.Module:

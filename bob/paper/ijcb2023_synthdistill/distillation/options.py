@@ -48,9 +48,10 @@ def _integer(default: int | None, least: int, about: str) -> Any:
     return _option(default, expected, valid, about, click.INT)
 
 
-def _number(default: float, about: str) -> Any:
+def _number(default: float | None, about: str) -> Any:
     def valid(value: Any) -> bool:
-        return type(value) in (int, float) and math.isfinite(value) and value >= 0
+        optional = value is None and default is None
+        return optional or (type(value) in (int, float) and math.isfinite(value) and value >= 0)
 
     return _option(default, "a number of at least 0", valid, about, click.FLOAT)
 
@@ -119,11 +120,15 @@ class Options:
         lambda _: True,
         "mse, cosine, weights such as mse=1,cosine=10, or a function of two batches of embeddings.",
     )
-    optimizer: Callable[..., Any] | None = _kind(
+    optimizer: Any = _kind(
         None,
-        Callable,
-        "a callable, such as partial(torch.optim.Adam, lr=1e-3)",
-        "Callable from parameters to an optimizer. None is Adam with learning rate 1e-3.",
+        str | Callable,
+        "the name of one of torch.optim, or a callable, such as partial(torch.optim.Adam, lr=1e-3)",
+        "One of torch.optim by its name, such as adamw, or a callable from parameters to an "
+        "optimizer. None is Adam with learning rate 1e-3.",
+    )
+    learning_rate: float | None = _number(
+        None, "The optimizer's learning rate. None: its own, which is 1e-3 for one by name."
     )
     scheduler: Callable[..., Any] | None = _kind(
         None,

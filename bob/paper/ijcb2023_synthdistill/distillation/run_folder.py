@@ -218,6 +218,17 @@ class RunFolder:
                 "Choose another folder with -o, or repeat the command that began it."
             )
 
+    def set_aside(self) -> None:
+        """Move all that an earlier run left here into a folder within, ``before-1`` and so on."""
+        names = [path.name for path in self.path.iterdir() if path.name != ".lock"]
+        earlier = [name for name in names if name.startswith("before-")]
+        left = [self.path / name for name in names if name not in earlier]
+        if left:
+            aside = self.path / f"before-{len(earlier) + 1}"
+            aside.mkdir()
+            for path in left:
+                path.rename(aside / path.name)
+
     def keep(self, epoch: int) -> None:
         """Copy what is published into a folder of this epoch's own, which is like a run's."""
         for path in (self.student, self.log, self.options, self.pipeline):

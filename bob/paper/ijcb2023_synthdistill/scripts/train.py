@@ -96,9 +96,17 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="The run folder. The same command goes on with an interrupted run that it holds.",
 )
 @run_options
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Begin anew: what the folder holds is moved to FOLDER/before-1 (2, 3, ...). Not for a job "
+    "that a scheduler queues again: it would never end.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved run and stop.")
 @verbosity_option(logger, dflt=2, expose_value=False)
-def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -> None:
+def train(
+    output: Path, restart: bool, dry_run: bool, config: tuple[str, ...], **values: Any
+) -> None:
     """Train a face recogniser on generated faces only.
 
     A generator makes faces inside the loop, a teacher and a student embed them, the student learns
@@ -127,7 +135,7 @@ def train(output: Path, dry_run: bool, config: tuple[str, ...], **values: Any) -
 
     keep_buffers()
     with Stop().listen() as stop:
-        if not run(options, output, stop, config):
+        if not run(options, output, stop, config, restart):
             sys.exit(stop.code)
 
 
