@@ -135,7 +135,6 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
             variance = variance + (node.attributes.get("epsilon", 1e-5) - EPS_INSIGHTFACE)
             norm = _norm(weight, bias, mean, variance)
             if node.source in convolved:
-                norm["running_mean"] -= convolved[node.source]["bias"]
                 convolved[node.source].update(norm)
             else:
                 norms.append(norm)
@@ -191,7 +190,7 @@ def _norm(
     return {
         "weight": weight,
         "bias": bias,
-        "running_mean": mean.clone(),
+        "running_mean": mean,
         "running_var": variance,
     }
 
