@@ -9,8 +9,9 @@ from pathlib import Path
 
 OUTPUTS = Path(__file__).parent / "outputs"
 KEY = "bob.paper.ijcb2023_synthdistill.toyfaces"
+FACE = "toyfaces/aligned/lfw/lfw/ToyFaces_0001/ToyFaces_0001_{:04d}.jpg"
 COMMANDS = {
-    "draw": "synthdistill-toyfaces toyfaces --pairs-per-fold 60 --layout bin --benchmark lfw",
+    "draw": "synthdistill-toyfaces toyfaces --pairs-per-fold 60 --layout aligned --benchmark lfw",
     "configure": f"bob config set {KEY} toyfaces",
     "check": "synthdistill-fetch --check",
     "train": "synthdistill-train toyfaces -o results/short --epochs 2 --images-per-epoch 1024",
@@ -18,6 +19,9 @@ COMMANDS = {
     " -o results/short/toyfaces-lfw",
     "accuracy": "synthdistill-accuracy results/short/toyfaces-lfw/scores-dev.csv -d toyfaces-lfw",
     "table": "synthdistill-table results/short -d toyfaces-lfw",
+    "export": "synthdistill-export results/short -o exported --calibration-faces 64",
+    "verify": f"synthdistill-verify {FACE.format(1)} {FACE.format(6)} --aligned"
+    " --model exported --fmr 1e-2",
     "mistyped": "synthdistill-train toyfaces -o results/x --sampling dinamic",
 }
 """From names to commands, in the order in which they run, in one folder."""

@@ -28,7 +28,12 @@ TRAIN = "synthdistill-train tinyfar-a -o results/tinyfar-a"
 EVALUATE = (
     "bob bio pipeline simple -d lfw -p results/tinyfar-a/pipeline.py -o results/tinyfar-a/lfw"
 )
-BEFORE = {"evaluate.md": [TRAIN], "extend.md": [TRAIN], "tables.md": [TRAIN, EVALUATE]}
+BEFORE = {
+    "deployment.md": [TRAIN, EVALUATE],
+    "evaluate.md": [TRAIN],
+    "extend.md": [TRAIN],
+    "tables.md": [TRAIN, EVALUATE],
+}
 """What whoever reads a page has done before."""
 
 OFFLINE = ("conda", "docker", "apptainer", "pip", "source", "PIP_EXTRA_INDEX_URL")
