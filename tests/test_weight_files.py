@@ -1,8 +1,11 @@
 """Weights in files: what is read, what is refused in words, and what is written."""
 
+import argparse
 import os
 import pickle
 import subprocess
+import sys
+import types
 
 import pytest
 import safetensors.torch
@@ -37,6 +40,35 @@ def test_tells_formats_by_their_content(tmp_path, content):
     assert metadata == ({"format": "x"} if content[8:9] == b"{" else {})
     assert list(state) == ["a", "b"]
     assert torch.equal(state["a"], STATE["a"])
+
+
+def test_what_lightning_writes_beside_the_weights_is_ignored(tmp_path, monkeypatch):
+    class ModelCheckpoint:
+        def __init__(self):
+            self.path = "x"
+
+        def __setstate__(self, state):
+            raise AssertionError("the class of the file's name was made")
+
+    class AttributeDict(dict):
+        pass
+
+    for module, kind in (
+        ("pytorch_lightning.callbacks.model_checkpoint", ModelCheckpoint),
+        ("pytorch_lightning.utilities.parsing", AttributeDict),
+    ):
+        kind.__module__, kind.__qualname__ = module, kind.__name__
+        for parent in (module.split(".")[0], module.rpartition(".")[0], module):
+            monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+        setattr(sys.modules[module], kind.__name__, kind)
+    content = {
+        "state_dict": STATE,
+        "callbacks": {ModelCheckpoint: {"best": 0.5}, "made": ModelCheckpoint()},
+        "hyper_parameters": AttributeDict(arch="ir_50", options=argparse.Namespace(lr=0.1)),
+    }
+    torch.save(content, tmp_path / "adaface.ckpt")
+    monkeypatch.undo()
+    assert list(read_weights(tmp_path / "adaface.ckpt", "weights")[0]) == ["a", "b"]
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])

@@ -19,6 +19,24 @@ WRAPPERS = ("state_dict", "state_dict_backbone", "model")
 State = dict[str, torch.Tensor]
 
 
+class _Ignored:
+    """What a checkpoint of Lightning names beside its weights: nothing is done with it."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_LIGHTNING = "pytorch_lightning.callbacks."
+IGNORED = {
+    f"{_LIGHTNING}model_checkpoint.ModelCheckpoint": _Ignored,
+    f"{_LIGHTNING}lr_monitor.LearningRateMonitor": _Ignored,
+    f"{_LIGHTNING}early_stopping.EarlyStopping": _Ignored,
+    "pytorch_lightning.utilities.parsing.AttributeDict": dict,
+    "argparse.Namespace": _Ignored,
+}
+"""Names in the checkpoints of Lightning, such as AdaFace's, and the inert classes for them."""
+
+
 def read_weights(path: Path | str, what: str) -> tuple[State, dict[str, str]]:
     """Read a state dict from a safetensors file or a torch file; the content says which it is.
 
@@ -65,7 +83,8 @@ def _read_torch(stream: BinaryIO, path: Path | str, what: str) -> State:
 def load_torch(stream: BinaryIO, path: Path | str, what: str) -> Any:
     """Read tensors and plain values that ``torch.save`` wrote; nothing of it is executed."""
     try:
-        return torch.load(stream, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(made, name) for name, made in IGNORED.items()]):
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message explains how to load it unsafely
         asked = re.search(r"GLOBAL (\S+)", str(error))
