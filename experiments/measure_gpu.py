@@ -179,9 +179,10 @@ def make_page(found: dict[str, Any]) -> str:
     kinds = ("phases_ms", "floor_phases_ms")
     phases = [[p, *(c[kind][p] for c in profiled.values() for kind in kinds)] for p in PHASES]
     heads = [head for name in profiled for head in (name, "roofline")]
+    networks = ", ".join(f"{kind} {name}" for kind, name in found["networks"].items())
     text = (
         f"### {found['device']}\n\ntorch {found['torch']}, {found['machine']['platform']}, "
-        f"revision {found['revision']}; random weights, student {found['student']}. Tests: "
+        f"revision {found['revision']}; {networks}. Tests: "
         f"{found['tests'].get('summary', 'not run')}. By `experiments/measure_gpu.py`.\n"
     )
     name = "graph" if best is graph else "eager"
@@ -260,7 +261,7 @@ def main(
         "torch": torch.__version__,
         "machine": machine.describe_machine(),
         "revision": machine.source_revision(),
-        "student": base["student"],
+        "networks": {name: base[name] or "random" for name in ("student", "generator", "teacher")},
         "batches": sizes,
         "evaluation": do(evaluate, {**base, "plain": False, "batch_size": 2}, images),
         "nvidia": do(time_nvidia, nvidia, sizes[0], device) if nvidia else {},

@@ -250,8 +250,9 @@ class Options:
         if self.autocast and self.precision not in ("bf16", "16"):
             raise _wrong("precision", "bf16 or 16, since autocast is asked for", self.precision)
         scaled = self.autocast and self.precision == "16"
-        if self.graph and (self.plain or scaled or world > 1):
-            unfit = "False with several devices, with plain, and with autocast in precision 16"
+        own = self.method != "distillation"
+        if self.graph and (self.plain or own or scaled or world > 1):
+            unfit = "False with plain, several devices, autocast in precision 16 or another method"
             raise _wrong("graph", unfit, True)
 
     @property

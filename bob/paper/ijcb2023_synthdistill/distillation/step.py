@@ -107,7 +107,8 @@ class Distillation:
         rows: range,
     ) -> torch.Tensor:
         """Let the strategy choose the second batch's w, ``[b, w_dim]``."""
-        fresh = FreshBatch(z, w, similarity)
+        # where float16 overflows, the loss scaler skips this update; the next shall have images
+        fresh = FreshBatch(z, w, similarity.nan_to_num())
         return self.sampling.resample(
             fresh, self.mapping, lambda width: numbers.normal("resample", width, rows)
         )
