@@ -30,7 +30,7 @@ PAIRS = 300
 def photographs(tmp_path_factory):
     """300 pairs of drawn faces, 99 of them genuine, as lossless pictures with a list."""
     folder = tmp_path_factory.mktemp("mine")
-    source = Verification("toyfaces-lfw", pairs=PAIRS * 4).opened
+    source = Verification("toyfaces-lfw", pairs=420).opened
     pairs = source.pairs
     chosen = [*np.flatnonzero(pairs.genuine)[:99], *np.flatnonzero(~pairs.genuine)[: PAIRS - 99]]
     rows = ["left,right,genuine,fold"]

@@ -346,8 +346,7 @@ def test_ctrl_c_ends_a_process_whose_threads_hang():
     assert subprocess.run([sys.executable, "-c", HANGING], timeout=60).returncode == 130
 
 
-@pytest.mark.parametrize("client", [[], ["--no-dask"]])
-def test_ctrl_c_ends_bobs_command_with_130(folder, random_faces, client):
+def test_ctrl_c_ends_bobs_command_with_130(folder, random_faces):
     (folder / "database.py").write_text(
         "from functools import partial\n"
         "from pathlib import Path\n"
@@ -360,7 +359,7 @@ def test_ctrl_c_ends_bobs_command_with_130(folder, random_faces, client):
     paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     main = "from bob.cli import bob_main_cli as main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", main, *command.split(), *client],
+        [sys.executable, "-c", main, *command.split()],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
