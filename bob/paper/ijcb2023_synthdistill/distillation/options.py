@@ -96,7 +96,8 @@ class Options:
         None,
         str | Path | Callable,
         "the path of a file, or a callable that makes a teacher",
-        "An ArcFace IResNet file. None takes bob.paper.ijcb2023_synthdistill.teacher.",
+        "An ArcFace IResNet or another file (torch, safetensors, ONNX), or a callable. None takes "
+        "bob.paper.ijcb2023_synthdistill.teacher.",
     )
     initialisation: str | Path = _kind(
         "imagenet",
