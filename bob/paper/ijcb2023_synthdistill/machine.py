@@ -10,6 +10,15 @@ from typing import Any
 PROJECT = "bob.paper.ijcb2023_synthdistill"
 
 
+def wait_asleep() -> None:
+    """Let OpenMP's threads sleep while they wait, unless ``OMP_WAIT_POLICY`` says otherwise.
+
+    By default they keep their cores busy: beside other work each operation then waits for a thread
+    that has no core, and a training takes several times as long. Call it before torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def processor() -> str:
     """Give the processor's name."""
     with contextlib.suppress(OSError):

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from ..machine import wait_asleep
+
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -74,6 +76,7 @@ def benchmark(
     """
     import json
 
+    wait_asleep()
     import torch
 
     from ..distillation.benchmark import format_table, run_benchmark

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from ..machine import wait_asleep
+
 PATH = click.Path(path_type=Path)
 
 
@@ -50,6 +52,7 @@ def export(source: Path, folder: Path, force: bool, as_json: bool, **options: An
     """
     import json
 
+    wait_asleep()
     from ..deployment.folder import Source, check_folder
     from ..deployment.folder import export as run
     from ..evaluation.terminal import say
