@@ -111,6 +111,9 @@ def test_own_configuration(tmp_path, scores):
     config.write_text(
         "from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase\n"
         f"database = PairDatabase('lfw', {str(tmp_path)!r})\n"
+        # Bob takes both from one file; here the student is not needed
+        "from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline\n"
+        "pipeline = student_pipeline('/none/such.safetensors')\n"
     )
     assert "3,000 genuine" in invoke(scores, "-d", config)
 

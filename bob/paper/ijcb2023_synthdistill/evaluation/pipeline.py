@@ -80,7 +80,7 @@ class NetworkPipeline(PipelineSimple):
         self._output: Output | None = None
         if "jobqueue" in getattr(signal.getsignal(signal.SIGINT), "__module__", ""):
             exit_when_interrupted()
-        if click.get_current_context(silent=True):  # Bob's command: what is missing is said at once
+        if _is_given_to_a_command():  # what is missing is said at once, before dask starts
             _end_quietly()
             if recipe.kind != "network":
                 recipe.path()
@@ -161,6 +161,11 @@ class NetworkPipeline(PipelineSimple):
         if isinstance(score_paths, dask.bag.Bag):
             return DelayedScores(dask.delayed(list)(score_paths), finish, self._output.end)
         return finish(score_paths)
+
+
+def _is_given_to_a_command() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and any(p.name == "pipeline" for p in context.command.params)
 
 
 def _end_quietly() -> None:

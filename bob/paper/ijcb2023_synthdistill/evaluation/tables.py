@@ -35,16 +35,18 @@ class Column:
         """Write a row's value, and its deviation, in the column's unit; empty if unknown."""
         value: Any = row.get(self.key)
         deviation: Any = row.get(f"{self.key}_std")
-        low, high = self.interval(row)
         if isinstance(value, str) or pd.isna(value):
             return value if isinstance(value, str) else ""
-        if pd.notna(low):
-            number = f"+.{self.decimals}f"
-            return "{:{f}} [{:{f}}, {:{f}}]".format(
-                *(one * self.scale for one in (value, low, high)), f=number
-            )
-        numbers = [value] if pd.isna(deviation) else [value, deviation]
-        return " ± ".join(f"{number * self.scale:.{self.decimals}f}" for number in numbers)
+        ends = self.interval(row)
+        sign = "" if pd.isna(ends[0]) else "+"
+        numbers = (value, deviation, *ends)
+        text, plus_minus, low, high = (
+            "" if pd.isna(number) else f"{number * self.scale:{sign}.{self.decimals}f}"
+            for number in numbers
+        )
+        return (
+            text + (f" ± {plus_minus}" if plus_minus else "") + (f" [{low}, {high}]" if low else "")
+        )
 
     def interval(self, row: dict[str, Any]) -> tuple[Any, Any]:
         """Give the ends of a value's interval, if it has one."""
