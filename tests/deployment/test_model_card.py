@@ -85,6 +85,9 @@ def test_the_card_of_a_student_alone_claims_nothing(exported):
     for words in ("No threshold is known", "say here what is known", "Not measured"):
         assert words in card
     assert "photographs | none" not in card
+    assert "without a photograph" not in card
+    trained = {**config["trained"], "options": {"method": "mine.Supervised"}}
+    assert "unknown: another method trained it" in make_card({**config, "trained": trained})
 
 
 def test_drawn_faces_are_named(exported, evaluated):

@@ -175,7 +175,7 @@ def export(
 
 
 def _quantise(made: Path, generator: Path, count: int) -> dict[str, Any]:
-    from .quantisation import PROBES, generate_faces, quantise
+    from .quantisation import PROBES, WANTED, generate_faces, quantise
 
     logger.info("generating %d faces, and finding what 8 bits cost on them", count + PROBES)
     faces = generate_faces(generator, count + PROBES)
@@ -188,6 +188,12 @@ def _quantise(made: Path, generator: Path, count: int) -> dict[str, Any]:
         found.kept,
         len(found.damage),
     )
+    if found.mean_cosine < WANTED:
+        logger.warning(
+            "8 bits cost this student much: evaluate %s before you use it (%s)",
+            INT8,
+            PIPELINES[INT8],
+        )
     return {"calibration_faces": count, "generator_sha256": sha256(generator), **found._asdict()}
 
 

@@ -72,9 +72,9 @@ def make_card(config: Mapping[str, Any]) -> str:
     parts = [
         f"# {name}",
         f"A face recogniser of {config['parameters'] / 1e6:.2f} M parameters and "
-        f"{config['multiply_adds'] / 1e6:.1f} M multiply-adds a face, distilled from generated "
-        f"faces without a photograph ({PAPER}; `{PROJECT}` "
-        f"{config['package_version']}).",
+        f"{config['multiply_adds'] / 1e6:.1f} M multiply-adds a face"
+        + ", distilled from generated faces without a photograph" * _is_distilled(record)
+        + f" ({PAPER}; `{PROJECT}` {config['package_version']}).",
         DRAWN * any(one["drawn"] for one in measured),
         "## Use",
         USE,
@@ -105,6 +105,11 @@ def make_card(config: Mapping[str, Any]) -> str:
     return str(card)
 
 
+def _is_distilled(record: Mapping[str, Any]) -> bool:
+    """Tell whether a run learned from generated faces only, as the paper's method does."""
+    return bool(record) and record["options"].get("method") == "distillation"
+
+
 def _origin(path: str) -> str:
     known = (origin for part, origin in ORIGINS.items() if part in path.lower())
     return next(known, "licence unknown to the package: add it here")
@@ -128,7 +133,7 @@ def _training(record: Mapping[str, Any], origins: Mapping[str, str]) -> Iterator
     if not record:
         yield "unknown", "no run folder stood beside the student: say here what is known"
         return
-    yield "photographs", "none"
+    yield "photographs", "none" if _is_distilled(record) else "unknown: another method trained it"
     for kind, origin in origins.items():
         file = record["files"][kind]
         name = file["path"].rpartition("/")[2]
