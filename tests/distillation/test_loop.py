@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
+from bob.paper.ijcb2023_synthdistill.distillation import loop
 from bob.paper.ijcb2023_synthdistill.distillation.checkpoint import read_checkpoint
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import REQUEUE, Stop
@@ -63,6 +65,14 @@ def test_each_epoch_s_student_is_kept_on_request(tiny_run, tmp_path):
         load_student(folder / "student.safetensors")
     kept = [(folder / "student.safetensors").read_bytes() for folder in (first, last, tmp_path)]
     assert kept[0] != kept[1] == kept[2]
+
+
+def test_without_a_terminal_a_line_tells_how_far_it_is(tiny_run, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(loop, "TELL_SECONDS", -1)
+    monkeypatch.setattr(loop.logger, "info", lambda text, *args: said.append(text % args))
+    train(tiny_run, tmp_path, Stop())
+    assert any(re.search(r"%\|.* \d+\.\d+img/s, cosine=\S+, loss=", line) for line in said), said
 
 
 def test_the_student_learns(tiny_run, tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ from .step import Distillation, StepResult
 from .stopping import Stop
 
 logger = logging.getLogger(__name__)
+
+TELL_SECONDS = 60.0
+"""How often a line says how far a training is, where no terminal shows the bar."""
 
 SAMPLE_IMAGES = 8
 """Columns of ``samples.png``."""
@@ -112,7 +116,8 @@ class Run:
         """Do what is left, or what is done before somebody asks to stop."""
         options, method = self.options, self.method
         self.exchange = Exchange(self.fabric, self.step)
-        self.saved_at, self.sound = time.monotonic(), self.step
+        self.saved_at = self.told_at = time.monotonic()
+        self.sound = self.step
         with self.bar() as bar:
             for _ in range(self.epoch, options.epochs):
                 for _ in range(self.iteration, options.iterations_per_epoch):
@@ -136,6 +141,7 @@ class Run:
                             return
                         loss, _, cosine, _ = (self.sums / self.iteration).tolist()
                         bar.set_postfix(loss=f"{loss:.4g}", cosine=f"{cosine:.3f}", refresh=False)
+                        self.tell(bar)
 
                 # Validate.
                 self.agree(False, stop)
@@ -298,6 +304,13 @@ class Run:
                     if name not in ("epoch", "images"):
                         writer.add_scalar(name, value, self.epoch)
 
+    def tell(self, bar: Any) -> None:
+        """Log now and then what the bar would show, where no terminal shows it."""
+        late = time.monotonic() - self.told_at > TELL_SECONDS
+        if late and self.fabric.is_global_zero and not sys.stderr.isatty():
+            logger.info("%s", bar)
+            self.told_at = time.monotonic()
+
     def numbers(self, stream: str, iteration: int) -> RandomNumbers:
         """Give the random numbers of an iteration of a stream."""
         options, device = self.options, self.fabric.device
@@ -312,16 +325,18 @@ class Run:
         return self.over_processes(self.sums / self.fabric.world_size).cpu()
 
     def bar(self) -> Any:
-        """Make the progress bar: images, images/s, time left; on a terminal only."""
+        """Make the progress bar: images, images/s, time left; seen on a terminal only."""
         from tqdm import tqdm
 
+        terminal = sys.stderr.isatty()
         return tqdm(
             total=self.options.images,
             initial=2 * self.step * self.options.batch_size,
             unit="img",
             unit_scale=True,
-            disable=None if self.fabric.is_global_zero else True,
-            dynamic_ncols=True,
+            disable=not self.fabric.is_global_zero,
+            delay=0 if terminal else math.inf,
+            dynamic_ncols=terminal,
         )
 
 

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -58,6 +59,9 @@ def create_fabric(options: Options) -> Fabric:
     elif options.graph or (options.autocast and options.precision == "16"):
         raise SynthDistillError("--graph, and --autocast with --precision 16, need --device cuda")
     several = options.devices * options.num_nodes > 1
+    # what Lightning tells of its processes, and torch tells developers
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*(broadcast_buffers|all_reduce).* is deprecated")
     return Fabric(
         accelerator=device,
         devices=options.devices,
