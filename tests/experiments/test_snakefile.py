@@ -41,7 +41,11 @@ def test_dry_run_of_the_miniature_tables(snakemake):
     static = "toyfaces --sampling static --seed 2021  --output results/toyfaces/runs/"
     assert f"synthdistill-train {static}toyfaces-sampling-static-seed-2021" in commands
     assert said.count("Shell command: bob bio pipeline simple") == 5 * (18 + 4)
-    assert said.count("Shell command: synthdistill-export") == 3
+    exported = re.findall(r"^Shell command: synthdistill-export (\S+) -o (\S+)", said, re.MULTILINE)
+    assert len(exported) == 3
+    runs = "results/toyfaces/runs"
+    student = "toyfaces-seed-2021"
+    assert (f"{runs}/{student}", f"{runs}/exported/{student}") in exported
     assert len(re.findall("^Job .*: print", said, re.MULTILINE)) == 6
 
 
