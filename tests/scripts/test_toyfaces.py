@@ -53,6 +53,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, monkeypat
 
 
 def test_other_settings_are_refused(tmp_path):
+    (tmp_path / "toy" / "bin").mkdir(parents=True)  # as Snakemake does: not yet anything
     assert run(tmp_path / "toy", "--benchmark", "lfw").exit_code == 0
     result = run(tmp_path / "toy", "--benchmark", "lfw", "--seed", 4)
     assert result.exit_code == 1

@@ -92,10 +92,11 @@ def write(
 def read_settings(folder: Path) -> dict[str, Any] | None:
     """Read how the benchmarks of a folder were drawn, as :py:func:`write` takes it.
 
-    None if there is nothing at all. A folder that holds something else is refused.
+    None if there is no file at all. A folder that holds something else is refused.
     """
     try:
-        if not (folder / MARKER).exists() and (not folder.exists() or not any(folder.iterdir())):
+        # Snakemake makes the folders of what is to be drawn
+        if not any(path.is_file() for path in folder.rglob("*")):
             return None
         content = read_record(folder / MARKER)
         return {name: int(content[name]) for name in ("seed", "pairs_per_fold")}
