@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..machine import wait_asleep
+from ..machine import wait_briefly
 
 
 @click.command(
@@ -76,7 +76,7 @@ def benchmark(
     """
     import json
 
-    wait_asleep()
+    wait_briefly()
     import torch
 
     from ..distillation.benchmark import format_table, run_benchmark

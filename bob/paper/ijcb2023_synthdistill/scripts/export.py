@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..machine import wait_asleep
+from ..machine import wait_briefly
 
 PATH = click.Path(path_type=Path)
 
@@ -52,7 +52,7 @@ def export(source: Path, folder: Path, force: bool, as_json: bool, **options: An
     """
     import json
 
-    wait_asleep()
+    wait_briefly()
     from ..deployment.folder import Source, check_folder
     from ..deployment.folder import export as run
     from ..evaluation.terminal import say

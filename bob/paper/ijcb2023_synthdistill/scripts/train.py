@@ -14,7 +14,7 @@ from clapper.click import ConfigCommand, CustomParamType, ResourceOption, verbos
 
 from ..distillation.options import CONFIGS, Options, load_configs, names
 from ..files import SynthDistillError
-from ..machine import wait_asleep
+from ..machine import wait_briefly
 
 logger = logging.getLogger("bob.paper.ijcb2023_synthdistill")
 
@@ -33,7 +33,7 @@ class TrainCommand(ConfigCommand):
 
     @staticmethod
     def _load(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:  # noqa: ARG004
-        wait_asleep()
+        wait_briefly()
         context = load_configs(value)
         # types are checked before click converts them: 1.5 epochs would become 1
         Options(**{"student": "tinyfar-a", **context})
