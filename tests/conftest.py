@@ -46,7 +46,7 @@ def small_teacher(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_run(micro_generator, small_teacher):
     """Options of a run that ends in seconds: 2 epochs of 3 iterations of 4 images."""
     from bob.paper.ijcb2023_synthdistill.distillation.options import Options

@@ -1,27 +1,18 @@
 """A run that ended in seconds, and its export."""
 
+from dataclasses import replace
+
 import pytest
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory, micro_generator, small_teacher):
+def run(tmp_path_factory, tiny_run):
     """A run folder: a student with squeeze-and-excitation, of the micro generator's faces."""
     from bob.paper.ijcb2023_synthdistill.distillation.loop import train
-    from bob.paper.ijcb2023_synthdistill.distillation.options import Options
     from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 
     folder = tmp_path_factory.mktemp("deployment") / "run"
-    options = Options(
-        student="test_efficientnet",
-        initialisation="random",
-        generator=micro_generator,
-        teacher=small_teacher,
-        epochs=1,
-        images_per_epoch=16,
-        batch_size=8,
-        validation_images=8,
-        device="cpu",
-    )
+    options = replace(tiny_run, epochs=1, images_per_epoch=16, batch_size=8)
     train(options, folder, Stop())
     return folder
 

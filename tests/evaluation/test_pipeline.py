@@ -20,7 +20,6 @@ from bob.pipelines import Sample
 from click.testing import CliRunner
 from pair_world import RandomFaces, load, random_student
 
-from bob.paper.ijcb2023_synthdistill.distillation import run_folder
 from bob.paper.ijcb2023_synthdistill.evaluation import embedding, progress
 from bob.paper.ijcb2023_synthdistill.evaluation.embedding import EmbeddingTransformer
 from bob.paper.ijcb2023_synthdistill.evaluation.network import NetworkRecipe
@@ -30,7 +29,12 @@ from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import (
     student_pipeline,
     teacher_pipeline,
 )
-from bob.paper.ijcb2023_synthdistill.files import STUDENT, SynthDistillError, configure_path
+from bob.paper.ijcb2023_synthdistill.files import (
+    STUDENT,
+    SynthDistillError,
+    bob_pipeline,
+    configure_path,
+)
 
 SCORES = "scores-dev.csv"
 
@@ -288,7 +292,7 @@ def folder(tmp_path, student_file, random_faces, monkeypatch):
     (tmp_path / "run").mkdir()
     shutil.copy(student_file, tmp_path / "run" / "student.safetensors")
     (tmp_path / "run" / "pipeline.py").write_text(
-        run_folder.PIPELINE.format(imports="", network="")
+        bob_pipeline("A student", "student", "student.safetensors")
     )
     (tmp_path / "database.py").write_text(
         "from pathlib import Path\n"

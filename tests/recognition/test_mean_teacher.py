@@ -1,5 +1,6 @@
 """Several teachers as one."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
-from bob.paper.ijcb2023_synthdistill.distillation.options import Options
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition.inference import for_inference
@@ -40,18 +40,10 @@ def test_teachers_of_different_sizes_are_told(teachers, own):
         create_teacher([*teachers, own.Tiny])
 
 
-def test_a_student_learns_from_two(tmp_path, small_teacher):
-    options = Options(
-        generator=GENERATOR,
-        teacher=partial(create_teacher, [TEACHER, small_teacher]),
-        student="test_efficientnet",
-        initialisation="random",
-        epochs=2,
-        images_per_epoch=32,
-        batch_size=8,
-        validation_images=8,
-        device="cpu",
-    )
+def test_a_student_learns_from_two(tmp_path, small_teacher, tiny_run):
+    teacher = partial(create_teacher, [TEACHER, small_teacher])
+    changed = {"generator": GENERATOR, "teacher": teacher}
+    options = replace(tiny_run, **changed, images_per_epoch=32, batch_size=8)
     assert train(options, tmp_path / "run", Stop())
     first, last = (tmp_path / "run" / "log.csv").read_text().splitlines()[1:]
     column = (tmp_path / "run" / "log.csv").read_text().partition("\n")[0].split(",")

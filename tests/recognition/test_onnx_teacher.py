@@ -3,6 +3,7 @@
 import copy
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -11,7 +12,6 @@ from torch import nn
 
 from bob.paper.ijcb2023_synthdistill import faces, toyfaces
 from bob.paper.ijcb2023_synthdistill.distillation.loop import train
-from bob.paper.ijcb2023_synthdistill.distillation.options import Options
 from bob.paper.ijcb2023_synthdistill.distillation.stopping import Stop
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 from bob.paper.ijcb2023_synthdistill.recognition.inference import FoldedTeacher, for_inference
@@ -199,24 +199,15 @@ def test_what_cannot_be_read_is_told(tmp_path, network, monkeypatch):
             load_teacher(path)
 
 
-def test_a_student_is_the_same_through_onnx_and_through_safetensors(tmp_path):
+def test_a_student_is_the_same_through_onnx_and_through_safetensors(tmp_path, tiny_run):
     found = {}
     network = copy.deepcopy(load_teacher(toyfaces.TEACHER).network)
     # the shipped teacher takes (pixel - 127.5) / 128, the exported one [-1, 1]
     network.conv1.weight *= 127.5 / 128
     export(network, tmp_path / "teacher.onnx")
     for teacher in (toyfaces.TEACHER, tmp_path / "teacher.onnx"):
-        options = Options(
-            generator=toyfaces.GENERATOR,
-            teacher=teacher,
-            student="test_efficientnet",
-            initialisation="random",
-            epochs=1,
-            images_per_epoch=16,
-            batch_size=8,
-            validation_images=8,
-            device="cpu",
-        )
+        changed = {"generator": toyfaces.GENERATOR, "teacher": teacher, "epochs": 1}
+        options = replace(tiny_run, **changed, images_per_epoch=16, batch_size=8)
         train(options, tmp_path / teacher.stem / teacher.suffix, Stop())
         student = load_student(tmp_path / teacher.stem / teacher.suffix / "student.safetensors")
         found[teacher.suffix] = nn.utils.parameters_to_vector(student.parameters())

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
-from bob.paper.ijcb2023_synthdistill.distillation.run_folder import PIPELINE
+from bob.paper.ijcb2023_synthdistill.files import bob_pipeline
 from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
 from bob.paper.ijcb2023_synthdistill.scripts.evaluate import evaluate
 
@@ -31,7 +31,8 @@ def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
     model = tmp_path / "run"
     model.mkdir()
     save_student(model / "student.safetensors", create_student("lcnet_050", "random"))
-    (model / "pipeline.py").write_text(PIPELINE.format(imports="", network=""))
+    text = bob_pipeline("A student", "student", "student.safetensors")
+    (model / "pipeline.py").write_text(text)
     for name in ("lfw", "calfw"):
         write_bin(tmp_path / f"{name}.bin", [encoded(i) for i in range(80)], [True, False] * 20)
         (tmp_path / f"{name}.py").write_text(

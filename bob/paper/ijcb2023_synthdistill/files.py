@@ -177,3 +177,25 @@ def _configuration() -> Any:
             f"cannot read Bob's configuration file {CONFIGURATION} (in $XDG_CONFIG_HOME or "
             f"~/.config): {error}. Correct it in an editor."
         ) from error
+
+
+def bob_pipeline(
+    what: str, kind: str, file: str, name: str = "pipeline.py", imports: str = "", network: str = ""
+) -> str:
+    """Write the config module ``name``, for Bob, of the model in ``file`` beside it.
+
+    ``kind`` is ``student`` or ``onnx``; ``imports`` and ``network`` are the code that makes a
+    network of the user's own.
+    """
+    return f'''"""{what} for Bob: `bob bio pipeline simple -p {name} ...`."""
+
+import inspect
+from pathlib import Path
+{imports}
+from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import {kind}_pipeline
+
+# Bob loads configurations without __file__: the code itself knows where it stands
+_here = Path(inspect.currentframe().f_code.co_filename).resolve().parent
+
+pipeline = {kind}_pipeline(_here / "{file}"{network})
+'''

@@ -29,6 +29,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def package_version(name: str) -> str:
+    """Give the version of an installed package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "unknown"
+
+
 def describe_machine() -> dict[str, Any]:
     """Give what the bits of a result depend on, besides the seed.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import GENERATOR as GENERATOR_KEY
-from ..files import SynthDistillError, configured_path, read_record, sha256
-from ..machine import PROJECT
+from ..files import SynthDistillError, bob_pipeline, configured_path, read_record, sha256
+from ..machine import PROJECT, package_version
 from ..recognition.own import Network
 
 logger = logging.getLogger(__name__)
@@ -18,19 +18,6 @@ STUDENT, FLOAT, INT8 = "model.safetensors", "model.onnx", "model.int8.onnx"
 CARD, CONFIG = "README.md", "config.json"
 PIPELINES = {FLOAT: "pipeline.py", INT8: "pipeline_int8.py"}
 FORMAT = 1
-
-PIPELINE = '''"""The exported student for Bob: `bob bio pipeline simple -p {name} ...`."""
-
-import inspect
-from pathlib import Path
-
-from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import onnx_pipeline
-
-# Bob loads configurations without __file__: the code itself knows where it stands
-_here = Path(inspect.currentframe().f_code.co_filename).resolve().parent
-
-pipeline = onnx_pipeline(_here / "{model}")
-'''
 
 
 @dataclass(frozen=True)
@@ -130,7 +117,7 @@ def export(
     student = load_student(source.student, network)
     described = {
         "package": PROJECT,
-        "package_version": _version(),
+        "package_version": package_version(PROJECT),
         "architecture": student.architecture if isinstance(student, Student) else student.name,
         "embedding_size": student.embedding_size,
         "parameters": count_parameters(student),
@@ -149,7 +136,7 @@ def export(
         save_student(made / STUDENT, student, **read_weights(source.student, "a student")[1])
         files[STUDENT] = {}
         for name in set(PIPELINES) & set(files):
-            text = PIPELINE.format(name=PIPELINES[name], model=name)
+            text = bob_pipeline("The exported student", "onnx", name, PIPELINES[name])
             (made / PIPELINES[name]).write_text(text)
         for name, file in files.items():
             file |= {"bytes": (made / name).stat().st_size, "sha256": sha256(made / name)}
@@ -222,9 +209,3 @@ def _publish(made: Path, folder: Path, config: Mapping[str, Any]) -> None:
             f"cannot write to {folder}: {error.strerror or error}. Choose another folder with -o."
         ) from error
     write_record(folder / CONFIG, config)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version(PROJECT)

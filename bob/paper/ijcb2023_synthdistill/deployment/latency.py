@@ -1,9 +1,7 @@
 """How long one face takes, in torch and in onnxruntime."""
 
-import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..evaluation.complexity import time_passes, torch_threads
 from ..faces import FACE_SIZE
 from ..machine import processor
 from ..recognition.onnx_network import open_session
 from .onnx_export import INPUT
 
 PASSES, WARM_UP = 200, 20
-"""The first passes allocate memory and choose algorithms."""
 
 
 def measure_latency(network: nn.Module, models: Mapping[str, Path]) -> dict[str, Any]:
@@ -39,7 +37,7 @@ def measure_latency(network: nn.Module, models: Mapping[str, Path]) -> dict[str,
     tensor = torch.from_numpy(face := face.astype(np.float32))
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("torch", *models)}
     for threads in sorted({1, os.cpu_count() or 1}):
-        with _torch_threads(threads), torch.inference_mode():
+        with torch_threads(threads), torch.inference_mode():
             found["torch"][str(threads)] = _percentiles(lambda: network(tensor))
         for name, path in models.items():
             session = open_session(path, threads)
@@ -48,20 +46,6 @@ def measure_latency(network: nn.Module, models: Mapping[str, Path]) -> dict[str,
 
 
 def _percentiles(embed: Callable[[], Any]) -> dict[str, float]:
-    times = []
-    for _ in range(WARM_UP + PASSES):
-        started = time.perf_counter()
-        embed()
-        times.append(1e3 * (time.perf_counter() - started))
-    median, p95 = np.percentile(times[WARM_UP:], [50, 95])
+    times = 1e3 * np.array(time_passes(embed, PASSES, WARM_UP))
+    median, p95 = np.percentile(times, [50, 95])
     return {"median": round(float(median), 3), "p95": round(float(p95), 3)}
-
-
-@contextlib.contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

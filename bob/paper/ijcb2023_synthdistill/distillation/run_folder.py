@@ -12,7 +12,6 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from .. import faces
 from ..files import (
     SynthDistillError,
     atomic_write,
+    bob_pipeline,
     read_record,
     remove_temporaries,
     sha256,
@@ -30,19 +30,6 @@ from ..files import (
 from ..recognition.own import network_expression
 from .checkpoint import LAST, PREVIOUS
 from .options import Options, names
-
-PIPELINE = '''"""This folder's student for Bob: `bob bio pipeline simple -p pipeline.py ...`."""
-
-import inspect
-from pathlib import Path
-{imports}
-from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
-
-# Bob loads configurations without __file__: the code itself knows where it stands
-_here = Path(inspect.currentframe().f_code.co_filename).resolve().parent
-
-pipeline = student_pipeline(_here / "student.safetensors"{network})
-'''
 
 PACKAGES = ("bob.paper.ijcb2023_synthdistill", "torch", "timm", "numpy", "lightning-fabric")
 """Packages whose versions ``options.json`` records."""
@@ -66,7 +53,7 @@ def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> 
     configs
         As the command line names them.
     """
-    from ..machine import describe_machine, source_revision
+    from ..machine import describe_machine, package_version, source_revision
 
     files = {
         name: {"path": str(path), "sha256": sha256(path)}
@@ -87,18 +74,11 @@ def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> 
         "images": options.images,
         "command": sys.argv,
         "configs": list(configs),
-        "versions": {name: _version(name) for name in PACKAGES}
+        "versions": {name: package_version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "revision": source_revision(),
         "machine": describe_machine(),
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "unknown"
 
 
 def _sources(options: Options, configs: Sequence[str]) -> dict[str, str]:
@@ -171,7 +151,9 @@ class RunFolder:
             imports, network = f"{written[0]}\n", f", network={written[1]}"
         write_record(self.options, description)
         with atomic_write(self.pipeline) as temporary:
-            temporary.write_text(PIPELINE.format(imports=imports, network=network))
+            own = {"imports": imports, "network": network}
+            text = bob_pipeline("This folder's student", "student", self.student.name, **own)
+            temporary.write_text(text)
         for config in configs:
             if Path(config).is_file():
                 with atomic_write(self.path / "configs" / Path(config).name) as temporary:

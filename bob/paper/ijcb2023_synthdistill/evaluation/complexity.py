@@ -1,9 +1,9 @@
 """What a model costs: parameters, multiply-adds, file size, time for an image."""
 
-import itertools
+import contextlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,14 +88,27 @@ def count_multiply_adds(network: nn.Module, size: int = FACE_SIZE) -> int:
 @torch.inference_mode()
 def measure_seconds(network: nn.Module, repeats: int = 50, warm_up: int = 5) -> float:
     """Measure the seconds for one image on the CPU, with one thread: the median of some passes."""
-    image, times = torch.zeros(1, 3, FACE_SIZE, FACE_SIZE), [time.perf_counter()]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    image = torch.zeros(1, 3, FACE_SIZE, FACE_SIZE)
+    with torch_threads(1):
+        return statistics.median(time_passes(lambda: network(image), repeats, warm_up))
+
+
+def time_passes(embed: Callable[[], Any], passes: int, warm_up: int) -> list[float]:
+    """Measure the seconds of each pass after the first, which allocate and choose algorithms."""
+    times = []
+    for _ in range(warm_up + passes):
+        started = time.perf_counter()
+        embed()
+        times.append(time.perf_counter() - started)
+    return times[warm_up:]
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch compute with so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        for _ in range(warm_up + repeats):
-            network(image)
-            times.append(time.perf_counter())
+        yield
     finally:
-        torch.set_num_threads(threads)
-    # the first passes allocate memory and choose algorithms
-    return statistics.median(b - a for a, b in itertools.pairwise(times[warm_up:]))
+        torch.set_num_threads(before)

@@ -7,7 +7,6 @@ thing. Scores without a record, as other pipelines leave them, are marked as of 
 """
 
 import datetime
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import SynthDistillError, read_record, sha256, write_record
-from ..machine import PROJECT
+from ..machine import PROJECT, package_version
 
 FORMAT = 1
 """Grows when the same network, benchmark and options would give other scores than before."""
@@ -28,7 +27,7 @@ def write_origin(path: Path, scores: Path, description: dict[str, Any]) -> None:
     """Write the record of scores that are about to be put at ``path``, and are at ``scores``."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     record = {"format": FORMAT, **description, "scores_sha256": sha256(scores), "written": now}
-    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    versions = {package: package_version(package) for package in PACKAGES}
     record["versions"] = {"python": platform.python_version(), **versions}
     write_record(path.with_suffix(".json"), record)
 

@@ -7,7 +7,7 @@ shortcut takes every second pixel; in ours it is a convolution, here by the iden
 import torch
 
 from ..weights import State
-from .iresnet import EPS_INSIGHTFACE
+from .iresnet import norm_without_statistics
 
 NAMES = {
     "input_layer.0": "conv1",
@@ -64,11 +64,7 @@ def rename(state: State) -> State | None:
 
 
 def _identity(name: str, channels: int) -> State:
-    """Describe a 1x1 convolution and its norm, at our network's eps, that change nothing."""
-    return {
-        f"{name}.0.weight": torch.eye(channels)[:, :, None, None],
-        f"{name}.1.weight": torch.ones(channels),
-        f"{name}.1.bias": torch.zeros(channels),
-        f"{name}.1.running_mean": torch.zeros(channels),
-        f"{name}.1.running_var": torch.ones(channels) - EPS_INSIGHTFACE,
-    }
+    """Describe a 1x1 convolution and its norm that change nothing."""
+    norm = norm_without_statistics(torch.ones(channels), torch.zeros(channels))
+    state = {f"{name}.1.{key}": tensor for key, tensor in norm.items()}
+    return {f"{name}.0.weight": torch.eye(channels)[:, :, None, None], **state}

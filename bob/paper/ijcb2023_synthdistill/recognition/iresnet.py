@@ -29,6 +29,16 @@ EPS_INSIGHTFACE = 1e-5
 """Batch-norm eps of the teachers that InsightFace trains with PyTorch (arcface_torch)."""
 
 
+def norm_without_statistics(weight: torch.Tensor, bias: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Describe a batch norm that only scales and shifts, at :py:data:`EPS_INSIGHTFACE`."""
+    return {
+        "weight": weight,
+        "bias": bias,
+        "running_mean": torch.zeros_like(weight),
+        "running_var": torch.ones_like(weight) - EPS_INSIGHTFACE,
+    }
+
+
 class Block(nn.Module):
     """A residual block: norm, 3x3, norm, PReLU, 3x3 (strided), norm, plus the identity."""
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..files import SynthDistillError
 from ..unpickling import explained
 from ..weights import State, load_weights
-from .iresnet import EPS_INSIGHTFACE, IResNet
+from .iresnet import EPS_INSIGHTFACE, IResNet, norm_without_statistics
 from .own import reason
 from .teacher import Teacher
 
@@ -126,14 +126,15 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
         if node.operator == "Conv":
             weight, bias = [*node.numbers, torch.zeros(len(node.numbers[0]))][:2]
             # a norm that does nothing but add the bias, unless one follows
-            norm = _norm(torch.ones(len(weight)), bias)
+            norm = norm_without_statistics(torch.ones(len(weight)), bias)
             unit = (weight, norm, node.attributes["strides"][0])
             (shortcuts if weight.shape[-1] == 1 else convolutions).append(unit)
             convolved[node.result] = norm
         elif node.operator == "BatchNormalization":
             weight, bias, mean, variance = node.numbers
             variance = variance + (node.attributes.get("epsilon", 1e-5) - EPS_INSIGHTFACE)
-            norm = _norm(weight, bias, mean, variance)
+            norm = {"weight": weight, "bias": bias, "running_mean": mean}
+            norm["running_var"] = variance
             if node.source in convolved:
                 convolved[node.source].update(norm)
             else:
@@ -152,7 +153,8 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
         raise ValueError(f"it has {counts} convolutions, shortcuts and linear layers")
     layers = [end - start for start, end in zip(starts, [*starts[1:], blocks], strict=True)]
     weight, bias = linear[0]
-    bn2, features = [*norms[blocks:], _norm(torch.ones(len(bias)), torch.zeros(len(bias)))][:2]
+    nothing = norm_without_statistics(torch.ones(len(bias)), torch.zeros(len(bias)))
+    bn2, features = [*norms[blocks:], nothing][:2]
     widths = [len(convolutions[2 * start + 1][0]) for start in starts]
     network = IResNet(layers, widths, len(weight), EPS_INSIGHTFACE)
 
@@ -179,20 +181,6 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
         put_convolution(f"{name}.0", f"{name}.1", unit)
     load_weights(network, state, path)
     return network
-
-
-def _norm(
-    weight: Tensor, bias: Tensor, mean: Tensor | None = None, variance: Tensor | None = None
-) -> State:
-    """Describe a batch norm; without statistics it does not normalise, at our network's eps."""
-    if mean is None or variance is None:
-        mean, variance = torch.zeros_like(weight), torch.ones_like(weight) - EPS_INSIGHTFACE
-    return {
-        "weight": weight,
-        "bias": bias,
-        "running_mean": mean,
-        "running_var": variance,
-    }
 
 
 @torch.no_grad()
