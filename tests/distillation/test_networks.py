@@ -93,7 +93,7 @@ def test_faces_and_embeddings_are_the_plain_ones(tiny_run):
         assert isinstance(method.generator, Generator) is plain
         assert isinstance(method.teacher, Teacher) is plain
         draws = RandomNumbers(1, "test", 0, tiny_run.batch_size, "cpu")
-        w = method.mapping(draws.normal("z", method.generator.z_dim, rows))
+        w = method.mapping(draws.normal("z", method.generator.z_dim, rows), rows)
         made = method.faces(w, "fresh", draws, rows)
         found.append((w, made, method.teacher(made)))
     for fast, plain in zip(*found, strict=True):

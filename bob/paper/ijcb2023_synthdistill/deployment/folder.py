@@ -54,14 +54,15 @@ class Source:
         return cls(student, student.parent, record)
 
     def generator(self) -> Path:
-        """Find the generator of the run, by its content."""
+        """Find the generator of the run, of several the first, by its content."""
         if not self.record:
             raise SynthDistillError(
                 f"8 bits are calibrated on generated faces, and nothing beside {self.student} says "
                 "by which generator: name it with --generator FILE, or leave them out with "
                 "--no-int8."
             )
-        recorded = self.record["files"].get("generator") or {"path": "", "sha256": "none"}
+        files = (file for name, file in self.record["files"].items() if "generator" in name)
+        recorded = next(files, {"path": "", "sha256": "none"})
         # a file of this package lies elsewhere on another machine
         own = recorded["path"].rpartition("/ijcb2023_synthdistill/")[2]
         places = (recorded["path"], Path(__file__).parents[1] / own, configured_path(GENERATOR_KEY))

@@ -20,6 +20,8 @@ from torch import nn
 
 from ..faces import FACE_SIZE
 from ..files import SynthDistillError, nearest
+from ..generators.mixture import Mixture
+from ..recognition.ensemble import Ensemble
 from ..recognition.own import lay_out
 from ..recognition.student import count_parameters
 from .graph import GraphedIteration
@@ -145,17 +147,10 @@ def create_student(options: Options, embedding_size: int = 512) -> nn.Module:
 
 def load_networks(options: Options) -> tuple[nn.Module, nn.Module]:
     """Load generator and teacher, frozen, on the CPU."""
-    from ..generators import load_generator
+    from ..generators import create_generator
     from ..recognition.teacher import create_teacher
 
-    make = options.generator
-    generator = make() if callable(make) else load_generator(make)
-    if not getattr(generator, "aligned", True):
-        raise SynthDistillError(
-            f"the faces of {make} are not aligned, as those of FFHQ-U: the crop would miss their "
-            "eyes. Take a generator of FFHQ: `synthdistill-fetch generator` has five."
-        )
-    return generator, create_teacher(options.teacher)
+    return create_generator(options.generator), create_teacher(options.teacher)
 
 
 def create_method(options: Options, fabric: Fabric) -> Distillation:
@@ -211,6 +206,8 @@ def assemble(
     clock: Clock = contextlib.nullcontext,
 ) -> Distillation:
     """Put networks that are there together to the method, on fabric's device."""
+    if isinstance(generator, Mixture):
+        generator.check(options.batch_size)
     sizes = [getattr(network, "embedding_size", None) for network in (student, teacher)]
     if None not in sizes and sizes[0] != sizes[1]:
         raise SynthDistillError(
@@ -232,8 +229,9 @@ def assemble(
         # in place, so that the names of the parameters stay
         student.compile()
         teacher.compile()
-        if fabric.device.type == "cuda" and isinstance(generator.synthesis, nn.Module):
-            generator.synthesis.compile()
+        for one in generator.members if isinstance(generator, Mixture) else [generator]:
+            if fabric.device.type == "cuda" and isinstance(one.synthesis, nn.Module):
+                one.synthesis.compile()
     optimizer, scheduler = create_optimizer(options, student.parameters())
     wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
     method = Distillation(
@@ -261,7 +259,8 @@ def freeze(
 ) -> tuple[nn.Module, nn.Module]:
     """Give generator and teacher the form and the precision that the options ask for.
 
-    Networks of other kinds are used as they are; they may offer ``set_precision(dtype)``.
+    Of several each gets its own. Networks of other kinds are used as they are; they may offer
+    ``set_precision(dtype)``.
     """
     from ..generators import inference as generators
     from ..recognition import inference as recognisers
@@ -269,6 +268,9 @@ def freeze(
     dtype = FROZEN_TYPES.get(options.precision)
 
     def form(network: nn.Module, for_inference: Callable[..., nn.Module]) -> nn.Module:
+        if isinstance(network, Ensemble | Mixture):
+            network.members = nn.ModuleList(form(one, for_inference) for one in network.members)
+            return network
         fast = network if options.plain else for_inference(network, dtype)
         if fast is not network or dtype is None:
             return fast

@@ -73,6 +73,24 @@ def _kind(default: Any, kinds: Any, expected: str, about: str, reads: Any = None
     return _option(default, expected, valid, about, reads)
 
 
+def _networks(expected: str, about: str, shares: bool = False) -> Any:
+    """Describe the option of one or several frozen networks, of which each may have a share."""
+
+    def one(value: Any) -> bool:
+        return isinstance(value, str | Path | Callable) and value != ""
+
+    def share(value: Any) -> bool:
+        pair = shares and isinstance(value, list | tuple) and len(value) == 2
+        return pair and one(value[0]) and type(value[1]) in (int, float) and 0 < value[1] < math.inf
+
+    def valid(value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return len(value) > 0 and all(one(v) or share(v) for v in value)
+        return value is None or one(value)
+
+    return _option(None, expected, valid, about)
+
+
 @dataclass(frozen=True)
 class Options:
     """Everything that a run depends on. The defaults are the paper's recipe."""
@@ -84,20 +102,20 @@ class Options:
         "tinyfar-a, tinyfar-b, tinyfar-c, any timm model name, or a callable (such as a partial) "
         "that gives a module from faces to embeddings.",
     )
-    generator: Any = _kind(
-        None,
-        str | Path | Callable,
-        "the path of a file, or a callable that makes a generator",
+    generator: Any = _networks(
+        "the path of a file, a callable that makes a generator, or a list of these or of pairs of "
+        "one and a share above 0",
         "A StyleGAN2 or 3 file (NVIDIA's pickle or our safetensors), or a callable that gives a "
-        "module like ours. None takes what "
+        "module like ours. Several share each batch: a.pkl,b.pkl or a.pkl=0.7,b.pkl=0.3, in a "
+        "config a list. None takes what "
         "`bob config set bob.paper.ijcb2023_synthdistill.generator PATH` says.",
+        shares=True,
     )
-    teacher: Any = _kind(
-        None,
-        str | Path | Callable,
-        "the path of a file, or a callable that makes a teacher",
-        "An ArcFace IResNet or another file (torch, safetensors, ONNX), or a callable. None takes "
-        "bob.paper.ijcb2023_synthdistill.teacher.",
+    teacher: Any = _networks(
+        "the path of a file, a callable that makes a teacher, or a list of these",
+        "An ArcFace IResNet or another file (torch, safetensors, ONNX), or a callable. Of several, "
+        "a.pth,b.onnx or in a config a list, the student learns the mean of the normalised "
+        "embeddings. None takes bob.paper.ijcb2023_synthdistill.teacher.",
     )
     initialisation: str | Path = _kind(
         "imagenet",
@@ -370,10 +388,19 @@ def find_file(name: str, given: Any) -> Any:
     """Find the generator's or the teacher's file: as given, else as configured.
 
     A network of the user's own is given back as it is: a callable, or a teacher's
-    ``package.module:name``.
+    ``package.module:name``. Several are a list: ``a,b`` or, with shares, ``a=0.7,b=0.3``.
     """
     from ..recognition.own import is_network_name
 
+    if isinstance(given, str) and "," in given and not Path(given).exists():
+        given = [_split_share(one) if name == "generator" else one for one in given.split(",")]
+    if isinstance(given, list | tuple):
+        return [
+            [find_file(name, one[0]), *one[1:]]
+            if isinstance(one, list | tuple)
+            else find_file(name, one)
+            for one in given
+        ]
     if callable(given) or (name == "teacher" and is_network_name(given)):
         return given
     key = {"generator": GENERATOR, "teacher": TEACHER}[name]
@@ -385,6 +412,14 @@ def find_file(name: str, given: Any) -> Any:
             f"`bob config set {key} PATH`; `synthdistill-fetch {name}` says where it is from."
         )
     return found.resolve()
+
+
+def _split_share(text: str) -> Any:
+    path, _, share = text.rpartition("=")
+    try:
+        return (path, float(share)) if path else text
+    except ValueError:
+        return text
 
 
 def find_files(options: Options) -> Options:

@@ -11,6 +11,7 @@ import socket
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,15 @@ def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> 
     """
     from ..machine import describe_machine, package_version, source_revision
 
-    files = {
-        name: {"path": str(path), "sha256": sha256(path)}
-        for name in ("generator", "teacher")
-        if isinstance(path := getattr(options, name), str | Path) and Path(path).is_file()
-    }
-    plain = options.describe() | {"device": device}
-    # files are known by their content: they may move
-    plain |= {name: file["sha256"] for name, file in files.items()}
+    files, known = {}, {}
+    for name in ("generator", "teacher"):
+        found: list[Path] = []
+        # files are known by their content: they may move
+        known[name] = _by_content(getattr(options, name), found)
+        for number, path in enumerate(found, start=1):
+            key = name if len(found) == 1 else f"{name} {number}"
+            files[key] = {"path": str(path), "sha256": sha256(path)}
+    plain = replace(options, **known).describe() | {"device": device}
     return {
         "format": 1,
         "options": plain,
@@ -81,13 +83,33 @@ def describe_run(options: Options, device: str, configs: Sequence[str] = ()) -> 
     }
 
 
+def _by_content(value: Any, found: list[Path]) -> Any:
+    """Replace files by their hashes, also within lists and partials, and add them to ``found``."""
+    if isinstance(value, list | tuple):
+        return [_by_content(one, found) for one in value]
+    if isinstance(value, partial):
+        given = {name: _by_content(one, found) for name, one in value.keywords.items()}
+        return partial(value.func, *_by_content(value.args, found), **given)
+    if isinstance(value, str | Path) and os.path.isfile(value):  # noqa: PTH113 - any text
+        found.append(Path(value))
+        return sha256(value)
+    return value
+
+
+def _each(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _each(one)
+    else:
+        yield value
+
+
 def _sources(options: Options, configs: Sequence[str]) -> dict[str, str]:
     """Hash the user's own code: configs given as files, and modules of what they set."""
     found = {Path(config).name: sha256(config) for config in configs if Path(config).is_file()}
     installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
     installed.append(str(Path(__file__).parents[1]))
-    for name in names():
-        value = getattr(options, name)
+    for value in _each([getattr(options, name) for name in names()]):
         while isinstance(value, partial):
             value = value.func
         kind = value if hasattr(value, "__module__") else type(value)

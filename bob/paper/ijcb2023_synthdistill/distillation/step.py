@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from .. import faces
+from ..generators.mixture import Mixture
 from .losses import Loss
 from .random_numbers import RandomNumbers
 from .sampling import FreshBatch, Sampling
@@ -35,7 +37,7 @@ class Distillation:
     fabric
         Device, precision and processes.
     generator, teacher
-        Frozen: images from w, and embeddings ``[b, d]`` of faces.
+        Frozen: images from w, and embeddings ``[b, d]`` of faces. A generator may be a mixture.
     student, optimizer
         Set up by fabric.
     sampling
@@ -85,16 +87,18 @@ class Distillation:
         ``rows`` are those of the whole batch that this process takes.
         """
         z = numbers.normal("z", self.generator.z_dim, rows)
-        w = self.mapping(z)
+        w = self.mapping(z, rows)
         fresh = self.step(w, "fresh", numbers, rows)
         w = self.resample(z, w, fresh.similarity, numbers, rows)
         resampled = self.step(w, "resampled", numbers, rows)
         return fresh, resampled
 
     @torch.no_grad()
-    def mapping(self, z: torch.Tensor) -> torch.Tensor:
+    def mapping(self, z: torch.Tensor, rows: range) -> torch.Tensor:
         """Map z ``[b, z_dim]`` to one w an image, ``[b, w_dim]``."""
         with self.clock("mapping"):
+            if isinstance(self.generator, Mixture):
+                return self.generator.mapping(z, rows, self.truncation_psi)
             return self.generator.mapping(z, truncation_psi=self.truncation_psi)[:, 0]
 
     @torch.no_grad()
@@ -110,7 +114,9 @@ class Distillation:
         # where float16 overflows, the loss scaler skips this update; the next shall have images
         fresh = FreshBatch(z, w, similarity.nan_to_num())
         return self.sampling.resample(
-            fresh, self.mapping, lambda width: numbers.normal("resample", width, rows)
+            fresh,
+            partial(self.mapping, rows=rows),
+            lambda width: numbers.normal("resample", width, rows),
         )
 
     @torch.no_grad()
@@ -118,12 +124,24 @@ class Distillation:
         self, w: torch.Tensor, name: str, numbers: RandomNumbers, rows: range
     ) -> torch.Tensor:
         """Generate the faces ``[b, 3, 112, 112]`` of w ``[b, w_dim]``, one w for all layers."""
+        if not isinstance(self.generator, Mixture):
+            return self._faces(self.generator, w, name, numbers, rows)
+
+        def make(n: int, generator: Any, w: torch.Tensor, own: range) -> torch.Tensor:
+            w = w[:, : generator.w_dim]
+            return self._faces(generator, w, f"{name} of generator {n}", numbers, own)
+
+        return self.generator.share_out(make, w, rows)
+
+    def _faces(
+        self, generator: Any, w: torch.Tensor, name: str, numbers: RandomNumbers, rows: range
+    ) -> torch.Tensor:
         with self.clock("synthesis"):
-            ws = w[:, None].expand(-1, self.generator.num_ws, -1)
+            ws = w[:, None].expand(-1, generator.num_ws, -1)
             noise = None
             if self.noise_mode == "random":
-                noise = numbers.noise(name, rows, getattr(self.generator, "noise_pixels", 0))
-            images = self.generator.synthesis(ws, noise_mode=self.noise_mode, noise=noise)
+                noise = numbers.noise(name, rows, getattr(generator, "noise_pixels", 0))
+            images = generator.synthesis(ws, noise_mode=self.noise_mode, noise=noise)
         with self.clock("crop"):
             return faces.crop(_float(images))
 
@@ -171,7 +189,7 @@ class Distillation:
     def validate(self, numbers: RandomNumbers, rows: range) -> tuple[torch.Tensor, torch.Tensor]:
         """Compare student and teacher on fresh images: squared errors and cosines, ``[b]`` each."""
         z = numbers.normal("z", self.generator.z_dim, rows)
-        _, errors, similarities = self.compare(self.mapping(z), "fresh", numbers, rows)
+        _, errors, similarities = self.compare(self.mapping(z, rows), "fresh", numbers, rows)
         return errors, similarities
 
     @torch.no_grad()
@@ -180,7 +198,7 @@ class Distillation:
     ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
         """Give fresh and re-sampled faces ``[b, 3, 112, 112]`` with their cosines ``[b]``."""
         z = numbers.normal("z", self.generator.z_dim, rows)
-        w = self.mapping(z)
+        w = self.mapping(z, rows)
         fresh, _, similarity = self.compare(w, "fresh", numbers, rows)
         w = self.resample(z, w, similarity, numbers, rows)
         resampled, _, similarity_after = self.compare(w, "resampled", numbers, rows)

@@ -53,6 +53,26 @@ def load_generator(path: Path | str) -> "BaseGenerator":
     return generator.eval().requires_grad_(False)
 
 
+def create_generator(generator: Any) -> Any:
+    """Get a generator from a file (see :py:func:`load_generator`), or from a callable.
+
+    Several, or pairs of one and its share, become one, a :py:class:`.Mixture`. Faces that are not
+    aligned are refused.
+    """
+    if isinstance(generator, list | tuple):
+        from .mixture import Mixture
+
+        pairs = [one if isinstance(one, list | tuple) else (one, 1.0) for one in generator]
+        return Mixture([create_generator(one) for one, _ in pairs], [share for _, share in pairs])
+    made = generator() if callable(generator) else load_generator(generator)
+    if not getattr(made, "aligned", True):
+        raise SynthDistillError(
+            f"the faces of {generator} are not aligned, as those of FFHQ-U: the crop would miss "
+            "their eyes. Take a generator of FFHQ: `synthdistill-fetch generator` has five."
+        )
+    return made
+
+
 def save_generator(path: Path | str, generator: "BaseGenerator") -> None:
     """Write a generator's weights and options as safetensors, atomically."""
     from ..weights import save_weights

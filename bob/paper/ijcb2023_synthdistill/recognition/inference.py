@@ -11,7 +11,6 @@ from torch import nn
 
 from ..faces import FACE_SIZE
 from .iresnet import Block, IResNet
-from .mean_teacher import MeanTeacher
 from .teacher import Teacher
 
 CHUNK = 16
@@ -23,15 +22,8 @@ _LAST = torch.channels_last
 def for_inference(teacher: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     """Give the folded form of an IResNet teacher on its device, any other module as it is.
 
-    It computes in ``dtype``, by default float32; embeddings are float32 all the same. Of several
-    teachers each gets its form.
+    It computes in ``dtype``, by default float32; embeddings are float32 all the same.
     """
-    if isinstance(teacher, MeanTeacher):
-        forms = [for_inference(one, dtype) for one in teacher.teachers]
-        for one, form in zip(teacher.teachers, forms, strict=True):
-            if form is one and dtype is not None:
-                one.set_precision(dtype)  # type: ignore[operator]
-        return MeanTeacher(forms)
     if type(teacher) is not Teacher or type(teacher.network) is not IResNet:
         return teacher
     return FoldedTeacher(teacher, dtype or torch.float32)

@@ -22,8 +22,8 @@ from ..weights import (
     shorten,
 )
 from . import adaface
+from .ensemble import Ensemble
 from .iresnet import EPS_BOB, EPS_INSIGHTFACE, IResNet
-from .mean_teacher import MeanTeacher
 from .own import Network, is_network_name, make_network, measure_embedding
 
 logger = logging.getLogger(__name__)
@@ -92,21 +92,22 @@ class Teacher(nn.Module):
 
 def create_teacher(
     teacher: Path | Network | Sequence[Path | Network],
-) -> Teacher | MeanTeacher:
+    combine: Literal["mean", "concatenation"] = "mean",
+) -> Teacher | Ensemble:
     """Get a teacher from a file (see :py:func:`load_teacher`) or from a network of the user's own.
 
-    Several become one, a :py:class:`.MeanTeacher`. A network may be or give a :py:class:`Teacher`,
-    which says what faces it takes; any other takes them as they are in this package:
-    ``[B, 3, 112, 112]``, RGB, [-1, 1].
+    Several become one, an :py:class:`.Ensemble`: ``combine`` says how. A network may be or give a
+    :py:class:`Teacher`, which says what faces it takes; any other takes them as they are in this
+    package: ``[B, 3, 112, 112]``, RGB, [-1, 1].
     """
     if isinstance(teacher, Sequence) and not isinstance(teacher, str):
-        return MeanTeacher([create_teacher(one) for one in teacher])
+        return Ensemble([create_teacher(one) for one in teacher], combine)
     if isinstance(teacher, Path) or (
         isinstance(teacher, str) and (not is_network_name(teacher) or Path(teacher).exists())
     ):
         return load_teacher(teacher)
     network = make_network(teacher)
-    if isinstance(network, Teacher | MeanTeacher):
+    if isinstance(network, Teacher | Ensemble):
         return network
     return Teacher(network, std=127.5)
 
