@@ -1,19 +1,7 @@
 """Small benchmarks of random images, in every form."""
 
-import io
-
-import numpy
 import pytest
-from PIL import Image
-
-
-def encode(seed, size=112, kind="PNG"):
-    """Encode a random image."""
-    rng = numpy.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (8, 8, 3), dtype=numpy.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).resize((size, size)).save(stream, kind)
-    return stream.getvalue()
+from small_images import encode
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +16,8 @@ def labels():
     return [True, False] * 10
 
 
-@pytest.fixture(scope="session")
-def encode_image():
-    """Give the function that encodes a random image."""
-    return encode
-
-
 @pytest.fixture
-def lfw_folder(tmp_path, encode_image):
+def lfw_folder(tmp_path):
     """An aligned folder in LFW's form: ten persons of three images, twenty pairs."""
     folder = tmp_path / "data"
     lines = ["10\t1"]
@@ -44,8 +26,8 @@ def lfw_folder(tmp_path, encode_image):
         other = f"Anné van der Berg {person + 1}" if (person + 1) % 2 else f"Bob_{person + 1}"
         (folder / "images" / name).mkdir(parents=True)
         for number in range(1, 4):
-            content = encode_image(person * 10 + number)
-            (folder / "images" / name / f"{name}_{number:04d}.png").write_bytes(content)
+            path = folder / "images" / name / f"{name}_{number:04d}.png"
+            path.write_bytes(encode(person * 10 + number))
         # image 2 of a person is a right image here and, below, a left one
         lines += [f"{name}\t1\t2", f"{name}\t2\t{other if person < 10 else 'Bob_2'}\t2"]
     (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

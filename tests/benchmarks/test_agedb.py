@@ -36,8 +36,8 @@ def as_cell(names, labels):
     return cell
 
 
-def write(path, content, compressed=True):
-    savemat(path, {"other": 1.0, "splits": content}, do_compression=compressed)
+def write(path, content):
+    savemat(path, {"other": 1.0, "splits": content}, do_compression=True)
     return path
 
 
@@ -54,8 +54,6 @@ def test_read(tmp_path, content):
     [
         (splits(label=2.0), "neither +1 nor -1"),
         (splits()[:9], "splits of [2, 2"),
-        (splits(image=lambda name: 5.0), "is not AgeDB"),
-        (splits(image=lambda name: f"../../{name}"), "cannot be an image"),
         (numpy.zeros((10, 2)), "is not AgeDB"),
     ],
 )
@@ -64,13 +62,10 @@ def test_agedb_refuses(tmp_path, content, expected):
 
 
 def test_agedb_damaged_or_hostile(tmp_path, monkeypatch):
-    """Each ends its reader in another way: an error, a lack of memory, a crash."""
-    content = write(tmp_path / "good.mat", splits(), compressed=False).read_bytes()
-    path = tmp_path / "a.mat"
+    """A lack of memory, and a crash."""
+    path = write(tmp_path / "a.mat", splits())
     huge = struct.pack("<II4sIIIiiII", 14, 56, b"\6\0\0\0", 8, 6, 0, 5, 8, 2**30, 2**30)
-    for damaged in (b"", content[: len(content) // 2], content[:128] + huge):
-        path.write_bytes(damaged)
-        refuses("Get the official file again", path)
-    refuses("cannot read", tmp_path / "none.mat")
+    path.write_bytes(path.read_bytes()[:128] + huge)
+    refuses("Get the official file again", path)
     monkeypatch.setattr(agedb, "_SPLITS", "import os; os.abort()")
-    refuses("died", tmp_path / "good.mat")
+    refuses("died", path)

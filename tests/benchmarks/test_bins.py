@@ -84,14 +84,11 @@ def test_equal_images_are_one(tmp_path, images, labels):
     ("content", "expected"),
     [
         (([b"x"] * 36, [True, False] * 9), "18 pairs, 9 of them genuine; LFW has 20 and 10"),
-        (([b"x"] * 40, [True] * 20), "20 pairs, 20 of them genuine"),
         (([b"x"] * 39, [True, False] * 10), "two images for each label, not 39 for 20 labels"),
         (([b"x"] * 39 + [b""], [True, False] * 10), "number 39"),
         (([numpy.zeros(4)] * 40, [True, False] * 10), "number 0"),
         (([b"x"] * 40, [1, 2] * 10), "true or false"),
         (([b"x"] * 40, {"a": 1}), "a list of images and a list of labels"),
-        (([b"x"] * 40,), "a list of images and a list of labels"),
-        ("no", "a list of images and a list of labels"),
     ],
 )
 def test_wrong_content(tmp_path, content, expected):
@@ -109,21 +106,9 @@ class Attack:
         return os.mkdir, (self.path,)
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_code_is_refused_and_not_executed(tmp_path, images, labels, protocol):
+def test_code_is_refused_and_not_executed(tmp_path, images, labels):
     path, victim = tmp_path / "lfw.bin", tmp_path / "victim"
-    content = ([*images[:-1], Attack(str(victim))], labels)
-    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    path.write_bytes(pickle.dumps(([*images[:-1], Attack(str(victim))], labels)))
     with pytest.raises(SynthDistillError, match="mkdir"):
         read_bin(path, 20, "LFW")
     assert not victim.exists()
-
-
-def test_truncated_and_missing(tmp_path, images, labels):
-    path = tmp_path / "lfw.bin"
-    write_bin(path, images, labels)
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(SynthDistillError, match="truncated"):
-        read_bin(path, 20, "LFW")
-    with pytest.raises(SynthDistillError, match="cannot read"):
-        read_bin(tmp_path / "none.bin", 20, "LFW")

@@ -58,9 +58,9 @@ def bomb():
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def deep(dtype):
+def deep():
     stream = io.BytesIO()
-    Image.fromarray(numpy.full((112, 112), 300, dtype)).save(stream, "PNG")
+    Image.fromarray(numpy.full((112, 112), 300, numpy.uint16)).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -69,8 +69,7 @@ def deep(dtype):
     [
         (encoded(size=(112, 96))[0], "an aligned face of 112x112 pixels was expected, not 112x96"),
         (bomb(), "1073741824|pixels"),
-        (deep(numpy.uint16), "8 bits were expected"),
-        (deep(numpy.int32), "8 bits were expected"),
+        (deep(), "8 bits were expected"),
         (encoded(kind="TIFF")[0], "no readable image"),
     ],
 )

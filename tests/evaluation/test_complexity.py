@@ -1,11 +1,8 @@
-import time
-
 import pytest
 import torch
 
 from bob.paper.ijcb2023_synthdistill.evaluation.complexity import (
     count_multiply_adds,
-    measure_seconds,
     model_properties,
 )
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
@@ -24,29 +21,6 @@ def test_teacher_costs_what_is_published():
     with torch.device("meta"):
         teacher = IResNet(LAYERS["iresnet100"])
     assert round(count_multiply_adds(teacher) / 1e9, 1) == 12.1
-
-
-class Slow(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def forward(self, x):
-        self.calls.append((tuple(x.shape), torch.get_num_threads()))
-        time.sleep(0.3 if len(self.calls) in (1, 4) else 0.005)
-        return x
-
-
-def test_times_the_median_of_one_thread_and_one_image():
-    network, threads = Slow(), torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        seconds = measure_seconds(network, repeats=5, warm_up=1)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
-    assert 0.005 <= seconds < 0.1
-    assert network.calls == [((1, 3, 112, 112), 1)] * 6
 
 
 def test_a_student_of_ones_own_is_made_by_what_is_named(tmp_path):

@@ -11,11 +11,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from test_pipeline import SCORES, run
+from score_files import SCORES, evaluate
 
 from bob.paper.ijcb2023_synthdistill import toyfaces
 from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
 from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
+from bob.paper.ijcb2023_synthdistill.benchmarks.scores import read_scores
 from bob.paper.ijcb2023_synthdistill.benchmarks.verification import Verification
 from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import teacher_pipeline
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
@@ -82,13 +83,8 @@ def test_scores_and_accuracy_are_those_of_a_second_computation(photographs, tmp_
     expected, mean, deviation = by_hand(photographs)
     database = PairDatabase.from_csv(photographs / "pairs.csv", name="mine", title="My pairs")
     output = tmp_path / "teacher" / "mine"
-    run(teacher_pipeline(toyfaces.TEACHER), database, output)
-    by_name = {
-        frozenset((row.probe_template_id, row.bio_ref_template_id)): row.score
-        for row in pd.read_csv(output / SCORES).itertuples()
-    }
-    pairs = database.pairs()
-    ours = [by_name[frozenset(names)] for names in zip(pairs["left"], pairs["right"], strict=True)]
+    evaluate(teacher_pipeline(toyfaces.TEACHER), database, output)
+    ours = read_scores(output / SCORES, database)["score"]
     assert np.abs(np.subtract(ours, expected)).max() < 2e-6
     config = tmp_path / "mine.py"
     config.write_text(
@@ -110,72 +106,56 @@ def test_scores_and_accuracy_are_those_of_a_second_computation(photographs, tmp_
     assert "unknown origin" not in result.output
 
 
-@pytest.fixture
-def one(photographs, tmp_path):
-    """A folder with a photograph and three others."""
-    folder = tmp_path / "one"
-    folder.mkdir()
-    for path, new in zip(sorted(photographs.glob("*.png")), "abcd", strict=False):
-        (folder / f"{new}.png").write_bytes(path.read_bytes())
-    return folder
-
-
-def score(folder, name, output, **options):
-    """Score pairs of which two are of the photograph ``name``: these two, and all."""
-    rows = [f"{name},b.png,1,0", f"{name},c.png,0,0", "c.png,b.png,1,1", "d.png,b.png,0,1"]
-    (folder / "pairs.csv").write_text("\n".join(["left,right,genuine,fold", *rows]))
-    database = PairDatabase.from_csv(folder / "pairs.csv", **options)
-    run(teacher_pipeline(toyfaces.TEACHER), database, output)
-    found = pd.read_csv(output / SCORES)
-    named = found["probe_template_id"] + found["bio_ref_template_id"]
-    return sorted(found["score"][named.str.contains(f"/{name}", regex=False)]), found["score"]
-
-
-def test_the_same_picture_in_another_form_has_the_same_score(one, tmp_path):
-    expected, _ = score(one, "a.png", tmp_path / "a")
-    assert len(set(expected)) == 2
-    image = Image.open(one / "a.png").convert("RGB")
+def turned(image, path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned back, clockwise
-    image.transpose(Image.Transpose.ROTATE_90).save(one / "exif.png", exif=exif)
-    image.convert("RGBA").save(one / "rgba.png")
-    for name in ("exif.png", "rgba.png"):
-        assert score(one, name, tmp_path / name)[0] == expected, name
-    image.convert("L").save(one / "grey.png")
-    image.convert("L").convert("RGB").save(one / "grey3.png")
-    grey, grey3 = (score(one, name, tmp_path / name)[0] for name in ("grey.png", "grey3.png"))
-    assert grey == grey3
+    image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
 
 
-def test_twenty_megapixels_are_cropped_to_the_same_face(one, tmp_path):
-    expected, _ = score(one, "a.png", tmp_path / "small")
-    scale, eyes = 40, ["path,reye_y,reye_x,leye_y,leye_x"]
-    large = Image.open(one / "a.png").resize((112 * scale,) * 2, Image.Resampling.BICUBIC)
-    large.save(one / "a.png")
-    for name, by in zip("abcd", (scale, 1, 1, 1), strict=True):
-        places = [(place + 0.5) * by - 0.5 for place in (51.6, 38.2946, 51.6, 73.5318)]
-        eyes.append(",".join([f"{name}.png", *map(str, places)]))
-    (one / "eye_positions.csv").write_text("\n".join(eyes))
-    found, _ = score(one, "a.png", tmp_path / "large")
-    assert np.abs(np.subtract(found, expected)).max() < 0.1
+def truncated(image, path):
+    image.save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("form", ["truncated", "sixteen bits"])
-def test_what_cannot_be_decoded_rightly_is_refused_or_never_matches(one, tmp_path, form):
-    content = (one / "a.png").read_bytes()
-    if form == "truncated":
-        (one / "a.png").write_bytes(content[: len(content) // 2])
-    else:
-        deep = np.asarray(Image.open(one / "a.png").convert("L"), np.uint16) * 257
-        Image.fromarray(deep).save(one / "a.png")
-    with pytest.raises(SynthDistillError, match=r"a\.png"):
-        score(one, "a.png", tmp_path / "out")
-    assert not (tmp_path / "out" / SCORES).exists()
-    never, every = score(one, "a.png", tmp_path / "out", missing="never-match")
-    assert never == [-np.inf, -np.inf]
-    assert np.isfinite(every).sum() == 2
+def sixteen_bits(image, path):
+    Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257).save(path)
+
+
+FORMS = {
+    "plain": lambda image, path: image.save(path),
+    "exif": turned,
+    "rgba": lambda image, path: image.convert("RGBA").save(path),
+    "grey": lambda image, path: image.convert("L").save(path),
+    "grey as RGB": lambda image, path: image.convert("L").convert("RGB").save(path),
+    "truncated": truncated,
+    "16 bits": sixteen_bits,
+}
+
+
+def test_one_picture_in_many_forms(photographs, tmp_path):
+    """Each has the score of the same pixels, or is refused, or never matches."""
+    first, *others = sorted(photographs.glob("*.png"))[:4]
+    rows = ["left,right,genuine,fold"]
+    for fold, other in enumerate(others):
+        (tmp_path / other.name).write_bytes(other.read_bytes())
+        rows += [f"{name}.png,{other.name},{int(not fold)},{fold}" for name in FORMS]
+    for name, save in FORMS.items():
+        save(Image.open(first).convert("RGB"), tmp_path / f"{name}.png")
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    with pytest.raises(SynthDistillError, match=r"(?s)16 bits\.png.*8 bits were expected"):
+        PairDatabase.from_csv(tmp_path / "pairs.csv").references()
+    with pytest.raises(SynthDistillError, match=r"2 of 10 images.*truncated\.png"):
+        PairDatabase.from_csv(tmp_path / "pairs.csv").check()
+    database = PairDatabase.from_csv(tmp_path / "pairs.csv", missing="never-match")
+    evaluate(teacher_pipeline(toyfaces.TEACHER), database, tmp_path / "out")
+    scores = read_scores(tmp_path / "out" / SCORES, database)["score"].to_numpy()
+    found = dict(zip(FORMS, scores.reshape(3, -1).T.tolist(), strict=True))
+    assert len(set(found["plain"])) == 3
+    assert found["plain"] == found["exif"] == found["rgba"] != found["grey"]
+    assert found["grey"] == found["grey as RGB"]
+    assert found["truncated"] == found["16 bits"] == [-np.inf] * 3
     record = json.loads((tmp_path / "out" / "scores-dev.json").read_text())
-    assert list(record["database"]["unusable"]) == ["a.png"]
+    assert sorted(record["database"]["unusable"]) == ["16 bits.png", "truncated.png"]
 
 
 def test_a_network_of_ones_own_is_evaluated_and_tabulated(photographs, tmp_path):

@@ -1,9 +1,6 @@
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from scipy.stats import norm
 
 from bob.paper.ijcb2023_synthdistill.evaluation import plots
@@ -19,15 +16,6 @@ def scores():
         name: pd.DataFrame({"genuine": genuine, "score": rng.normal(size=200) + genuine * distance})
         for name, distance in (("good", 3.0), ("bad", 0.5))
     }
-
-
-def test_each_model_looks_the_same_everywhere_and_unlike_others():
-    labels = [str(number) for number in range(30)]
-    styles = plots.styles(labels)
-    looks = [(style["color"], style["linestyle"]) for style in styles.values()]
-    assert len(set(looks)) == 30
-    # neighbours differ without colours
-    assert all(one[1] != other[1] for one, other in itertools.pairwise(looks))
 
 
 def test_roc_and_det_are_rates_of_pairs(scores):
@@ -49,18 +37,12 @@ def test_roc_and_det_are_rates_of_pairs(scores):
 
 
 def test_histograms_count_every_pair(scores):
+    # all alike, and never matching
     scores = {**scores, "equal": scores["bad"].assign(score=-np.inf)}
     axes = plots.plot_histograms(scores, "LFW", STYLES).axes
     assert [ax.get_title() for ax in axes] == list(scores)
     for ax in axes:
         assert sum(patch.get_data().values.sum() for patch in ax.patches) == 200
-
-
-def test_equal_and_perfect_scores_can_be_drawn(scores, tmp_path):
-    frame = scores["good"]
-    perfect = {"good": frame.assign(score=0.0), "bad": frame.assign(score=frame["genuine"] * 1.0)}
-    for plot in plots.SCORE_PLOTS.values():
-        plots.save_figure(plot(perfect, "x", STYLES), tmp_path, "x")
 
 
 def test_figures_are_files_of_both_kinds_and_the_same_twice(scores, tmp_path):
@@ -69,9 +51,6 @@ def test_figures_are_files_of_both_kinds_and_the_same_twice(scores, tmp_path):
         for folder in "ab"
     )
     assert [path.name for path in first] == ["roc.png", "roc.pdf"]
-    with Image.open(first[0]) as picture:
-        assert min(picture.size) > 300
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
     # TrueType, as journals want
     assert b"/FontFile2" in first[1].read_bytes()
     assert b"/Type3" not in first[1].read_bytes()
@@ -103,7 +82,7 @@ def test_published_points_are_hollow_and_never_joined():
         [
             {"model": "ours", "kind": "measured", "coefficient": "2", "lfw": 0.8, "lfw_std": 0.01},
             {"model": "ours too", "kind": "measured", "coefficient": "1", "lfw": 0.7},
-            {"model": "theirs", "kind": "published", "coefficient": 1.5, "lfw": 0.9},
+            {"model": "theirs", "kind": "published", "coefficient": 1.5, "lfw": 0.9, "mflops": 5},
             {"model": "unknown", "kind": "measured", "coefficient": "3", "lfw": None},
         ],
         dtype=object,
@@ -119,11 +98,6 @@ def test_published_points_are_hollow_and_never_joined():
     assert "LFW, measured" in legend
     assert any("1  theirs" in text for text in legend)
     assert plots.plot_property(rows, "images", {"lfw": "LFW"}, "x", "y") is None
-
-
-def test_published_flops_stand_where_multiply_adds_are_unknown():
-    rows = [{"model": "a", "kind": "published", "mflops": 12.5, "lfw": 0.9}]
-    rows += [{"model": "b", "kind": "measured", "multiply_adds": 7e6, "lfw": 0.8}]
-    figure = plots.plot_property(pd.DataFrame(rows), "multiply_adds", {"lfw": "LFW"}, "x", "y")
-    lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert lines["LFW, published"].get_xdata().tolist() == [12.5e6]
+    # published FLOPs stand where multiply-adds are unknown
+    (line, *_) = plots.plot_property(rows, "multiply_adds", {"lfw": "LFW"}, "x", "y").axes[0].lines
+    assert line.get_xdata().tolist() == [5e6]
