@@ -53,38 +53,21 @@ def test_phases_make_up_the_iteration(report):
     assert report["ratio"] == pytest.approx(report["plain"]["ms"] / report["ms"])
     assert report["over_floor"] == pytest.approx(report["ms"] / report["floor_ms"])
     assert report["losses"] == pytest.approx(report["plain"]["losses"], rel=1e-3)
-
-
-def test_the_table_shows_every_phase_and_the_ratio(report):
-    table = benchmark.format_table(report)
-    for phase in (*PHASES, "iteration"):
-        assert sum(line.startswith(phase + " ") for line in table.splitlines()) == 1
-    assert f"{report['ratio']:.2f} times as fast as the plain path" in table
+    assert f"{report['ratio']:.2f} times as fast as the plain" in benchmark.format_table(report)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--generator", "none.pkl"], "none.pkl does not exist. Give another by --generator"),
-        (["--teacher", "none.pth"], "none.pth does not exist. Give another by --teacher"),
         (["--teacher", "."], "the teacher file . is a folder"),
         (["--precision", "half"], "precision"),
-        (["--device", "tpu"], "device"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_timed(arguments, words):
     result = run(*arguments)
     assert result.exit_code == 1
     assert words in result.output
-
-
-def test_a_variant_that_cannot_be_built_says_why(tmp_path, small_teacher):
-    broken = tmp_path / "broken.pkl"
-    broken.write_bytes(b"\x80\x04 nothing")
-    result = run("--generator", broken, "--teacher", small_teacher, "--device", "cpu")
-    assert result.exit_code == 1
-    assert "the fast variant: " in result.output
-    assert "broken.pkl" in result.output
 
 
 def settings(**changes):

@@ -1,11 +1,8 @@
 """`synthdistill-evaluate` from the command line."""
 
-import io
-
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from small_images import encode
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
 from bob.paper.ijcb2023_synthdistill.files import bob_pipeline
@@ -19,13 +16,6 @@ def run(*words, fails=0):
     return result
 
 
-def encoded(seed):
-    stream = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (14, 14, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((112, 112)).save(stream, "PNG")
-    return stream.getvalue()
-
-
 @pytest.mark.slow
 def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
     model = tmp_path / "run"
@@ -34,7 +24,7 @@ def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
     text = bob_pipeline("A student", "student", "student.safetensors")
     (model / "pipeline.py").write_text(text)
     for name in ("lfw", "calfw"):
-        write_bin(tmp_path / f"{name}.bin", [encoded(i) for i in range(80)], [True, False] * 20)
+        write_bin(tmp_path / f"{name}.bin", [encode(i) for i in range(80)], [True, False] * 20)
         (tmp_path / f"{name}.py").write_text(
             "from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase\n"
             f"database = PairDatabase({name!r}, {str(tmp_path / name)!r} + '.bin', pairs=40)\n"

@@ -3,7 +3,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from score_files import FakeBenchmark, write_record, write_scores
+from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.evaluation import results
 from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
@@ -51,7 +51,7 @@ def test_table_of_a_results_folder(run, folder):
     assert rows["teacher"]["calfw"] == ""
     assert (rows["student_a"]["images"], rows["student_a"]["coefficient"]) == ("200", "1")
     assert rows["student_a"]["sampling"] == "dynamic"
-    # published rows of small networks stand below where real benchmarks are; others if asked for
+    # published rows of small networks stand below where real benchmarks are
     markdown = (folder / "table.md").read_text(encoding="utf-8")
     assert "*EdgeFace-S* [" in markdown
     assert "DCFace" not in markdown
@@ -61,9 +61,7 @@ def test_table_of_a_results_folder(run, folder):
             assert (folder / f"{name}.{suffix}").stat().st_size > 1000
     # no model was evaluated on it: nothing to draw
     assert not (folder / "roc-calfw.png").exists()
-
-
-def test_published_rows_on_request(run, folder):
+    # others if asked for, or none
     assert "*DCFace* [" in run(folder, "-d", "lfw", "--no-plots", "--published")
     assert "EdgeFace" not in run(folder, "-d", "lfw", "--no-plots", "--no-published")
 
@@ -100,10 +98,9 @@ def test_toyfaces_are_never_beside_published_results(run, tmp_path):
 
 
 def test_wrong_files_are_named_and_tell_by_the_exit_status(run, folder):
-    broken, other = (folder / "student_a" / name / "scores-dev.csv" for name in ("lfw", "cfp-fp"))
+    broken = folder / "student_a" / "lfw" / "scores-dev.csv"
     broken.write_text("\n".join(broken.read_text().splitlines()[:-7]) + "\n")
     (folder / "teacher" / "cfp-fp" / "scores-dev.csv").unlink()
-    write_record(other, "cfp-fp", folder / "student_a" / "student.safetensors")
     output = run(folder, "--no-plots", fails=1)
     assert str(broken) in output
     assert "7 of 200 pairs are missing" in output
@@ -112,9 +109,7 @@ def test_wrong_files_are_named_and_tell_by_the_exit_status(run, folder):
     assert (rows["student_a"]["lfw"], rows["teacher"]["cfp-fp"]) == ("", "")
     assert rows["student_a"]["cfp-fp"]
     assert rows["teacher"]["lfw"]
-    (folder / "student_a" / "student.safetensors").write_bytes(b"trained further")
-    assert f"{other} is of another network" in run(folder, "--no-plots", fails=1)
-    assert measured(folder / "table.csv")["student_a"]["cfp-fp"] == ""
+    assert "cannot read the results folder" in run(folder / "nowhere", fails=1)
 
 
 def test_pairs_of_ones_own_are_a_column(run, folder):
@@ -150,34 +145,20 @@ def test_no_table_is_replaced_by_an_empty_one(run, folder):
     assert (folder / "table.md").read_bytes() == before
 
 
-def test_provenance_lists_every_measured_cell(run, folder):
-    output = run(folder, "--no-plots", "--provenance")
-    text = (folder / "provenance.txt").read_text()
-    for model in ("teacher", "student_a"):
-        for database in ("lfw", "cfp-fp"):
-            assert f"{model} | {database}: " in text
-            assert str(folder / model / database / "scores-dev.csv") in text
-    assert str(folder / "student_a" / "options.json") in text
-    assert text in output
-
-
-def test_complexity(run, folder):
+def test_complexity_and_provenance(run, folder):
     path = folder / "student_a" / "student.safetensors"
     # these weights are none: the row stays, the file is named
     assert str(path) in run(folder, "--no-plots", "--complexity", fails=1)
     assert measured(folder / "table.csv")["student_a"]["lfw"]
-    student = create_student("test_efficientnet", initialisation="random")
-    save_student(path, student)
-    output = run(folder, "--no-plots", "--time", "--no-published")
+    save_student(path, create_student("test_efficientnet", initialisation="random"))
+    output = run(folder, "--no-plots", "--time", "--no-published", "--provenance")
     rows = measured(folder / "table.csv")
-    row = rows["student_a"]
-    assert float(row["parameters"]) == sum(p.numel() for p in student.parameters())
-    assert float(row["file_size"]) == path.stat().st_size
-    assert 1e5 < float(row["multiply_adds"]) < 1e9
-    assert 0 < float(row["seconds"]) < 10
-    assert rows["teacher"]["parameters"] == ""
+    for name in ("parameters", "multiply_adds", "file_size", "seconds"):
+        assert float(rows["student_a"][name]) > 0
+        assert rows["teacher"][name] == ""
     for words in ("multiply-adds (M)", "file (MB)", "ms an image", "one thread and batch 1"):
         assert words in output
+    assert (folder / "provenance.txt").read_text() in output
 
 
 ROWS = """
@@ -232,7 +213,3 @@ def test_declared_rows(run, folder, tmp_path):
     ):
         declared.write_text(wrong.format(folder))
         assert words in run("--rows", declared, fails=1)
-
-
-def test_no_folder(run, tmp_path):
-    assert "cannot read the results folder" in run(tmp_path / "nowhere", fails=1)

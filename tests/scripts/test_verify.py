@@ -5,29 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
+from means import save_means
 from PIL import Image
 
 from bob.paper.ijcb2023_synthdistill.deployment import comparison
-from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
 from bob.paper.ijcb2023_synthdistill.scripts.verify import verify
-
-
-class Means(torch.nn.Module):
-    """Embeds a face by its means over sixteen squares."""
-
-    def forward(self, faces):
-        return torch.nn.functional.adaptive_avg_pool2d(faces, 4).flatten(1)
 
 
 @pytest.fixture
 def run(tmp_path):
-    save_student(tmp_path / "m.safetensors", create_student(Means, "random", embedding_size=48))
+    save_means(tmp_path / "m.safetensors")
     for seed, name in enumerate("ab"):
         coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(coarse).resize((112, 112)).save(tmp_path / f"{name}.png")
-    options = ["--model", tmp_path / "m.safetensors", "--network", f"{Means.__module__}:Means"]
+    options = ["--model", tmp_path / "m.safetensors", "--network", "means:Means"]
 
     def invoke(first, second, *arguments):
         words = [tmp_path / first, tmp_path / second, *options, *arguments]
@@ -84,11 +76,7 @@ def test_eyes_and_picture(run, tmp_path):
         assert drawn.size == (1200, 1050)
 
 
-@pytest.mark.parametrize(
-    ("photograph", "words"), [("none.png", "cannot read"), ("m.safetensors", "no readable image")]
-)
-def test_what_is_no_photograph_is_told(run, photograph, words):
-    result = run("a.png", photograph, "--aligned")
+def test_what_is_no_photograph_is_told(run):
+    result = run("a.png", "m.safetensors", "--aligned")
     assert result.exit_code == 1
-    assert result.output.startswith("Error: ")
-    assert words in result.output
+    assert "no readable image" in result.output
