@@ -3,10 +3,8 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 
-from bob.paper.ijcb2023_synthdistill.deployment import comparison
 from bob.paper.ijcb2023_synthdistill.deployment.comparison import Model
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
@@ -66,24 +64,13 @@ def test_each_file_finds_what_stands_beside_it(folder, run, tmp_path):
     assert Model.find(run).threshold(1e-2) is None
 
 
-def test_float_eight_bits_and_torch_agree(folder, run):
-    faces = np.random.default_rng(0).integers(0, 256, (3, 3, 112, 112), np.uint8)
-    first, second, third = (
-        Model.find(path).embed(faces) for path in (run, folder, folder / "model.int8.onnx")
-    )
-    for one, other, another in zip(first, second, third, strict=True):
-        assert comparison.cosine(one, other) == pytest.approx(1, abs=1e-5)
-        assert comparison.cosine(one, another) > 0.9
-
-
 def test_a_file_that_was_replaced_has_no_threshold(folder):
     shutil.copy(folder / "model.int8.onnx", folder / "model.onnx")
     with pytest.raises(SynthDistillError, match="it was replaced"):
         Model.find(folder)
 
 
-@pytest.mark.parametrize("content", ["no JSON", "{}", '{"files": {}, "benchmarks": [{}]}'])
-def test_a_broken_configuration_is_told(folder, content):
-    (folder / "config.json").write_text(content)
+def test_a_broken_configuration_is_told(folder):
+    (folder / "config.json").write_text('{"files": {}, "benchmarks": [{}]}')
     with pytest.raises(SynthDistillError, match=r"cannot read .*config.json"):
         Model.find(folder)

@@ -78,12 +78,6 @@ class Eigenvalues(Linear):
         return torch.linalg.eigvalsh(x[:, :, None] * x[:, None])
 
 
-class Branching(Linear):
-    def forward(self, faces):
-        x = super().forward(faces)
-        return x if x.mean() > 0 else -x
-
-
 class OfTwo(Linear):
     def forward(self, faces):
         return self.linear(faces.reshape(2, -1))
@@ -99,7 +93,6 @@ class Drawing(Linear):
     ("network", "words"),
     [
         (Eigenvalues, "eigh"),
-        (Branching, "data-dependent"),
         (OfTwo, "static shape of 2"),
         (Drawing, "deviates from torch by"),
     ],
@@ -116,9 +109,6 @@ def test_what_onnx_cannot_compute_is_not_written(tmp_path, network, words, capfd
 
 def test_files_that_are_no_recognisers(tmp_path, exported):
     other = tmp_path / "other.onnx"
-    other.write_bytes(b"not an ONNX file")
-    with pytest.raises(SynthDistillError, match="no ONNX file that onnxruntime"):
-        open_session(other)
     other.write_bytes((exported / "model.onnx").read_bytes()[:5000])
     with pytest.raises(SynthDistillError, match="no ONNX file that onnxruntime"):
         open_session(other)
@@ -131,16 +121,12 @@ def test_files_that_are_no_recognisers(tmp_path, exported):
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), other)
     with pytest.raises(SynthDistillError, match=r"its input is tensor\(float\) \[B, 1, 160, 160\]"):
         open_session(other)
-    with pytest.raises(SynthDistillError, match="Expected an ONNX file"):
-        open_session(tmp_path / "none.onnx")
 
 
-@pytest.mark.parametrize("missing", ["onnxruntime", "onnxscript"])
-def test_what_is_not_installed_is_named_with_its_command(monkeypatch, run, tmp_path, missing):
-    monkeypatch.setitem(sys.modules, missing, None)
-    student = load_student(run / "student.safetensors")
-    with pytest.raises(SynthDistillError, match=rf"{missing}.*pip install '.*\[deploy\]'"):
-        export_onnx(student, tmp_path / "model.onnx")
+def test_what_is_not_installed_is_named_with_its_command(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(SynthDistillError, match=r"onnxscript.*pip install '.*\[deploy\]'"):
+        export_onnx(Linear(), tmp_path / "model.onnx")
 
 
 def test_onnxruntime_and_numpy_are_enough(run, exported):

@@ -5,18 +5,54 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from photographs_of import KnowingDetector, aligned_face, place
 from PIL import Image
 
 from bob.paper.ijcb2023_synthdistill.deployment import photographs as room
-from bob.paper.ijcb2023_synthdistill.deployment.photographs import Detector
+from bob.paper.ijcb2023_synthdistill.deployment.photographs import TEMPLATE, Detector
 from bob.paper.ijcb2023_synthdistill.fetching import DETECTOR_FILE, default_folder
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError, configure_path
 
 PEOPLE = Path(__file__).parents[2] / "experiments" / "toyfaces" / "pictures" / "people.png"
 YUNET = default_folder() / DETECTOR_FILE
 
-FACE = aligned_face()
+COARSE = np.random.default_rng(0).integers(0, 256, (5, 5, 3), np.uint8)
+FACE = np.asarray(Image.fromarray(COARSE).resize((112, 112), Image.Resampling.BICUBIC))
+"""A smooth, colourful ``[112, 112, 3]``, uint8."""
+
+
+def place(face, size, scale, angle=0.0, centre=None):
+    """Put an aligned face into a grey photograph; give it and the landmarks ``[5, 2]``."""
+    width, height = size
+    x, y = centre or (width / 2, height / 2)
+    matrix = cv2.getRotationMatrix2D((56, 56), angle, scale)
+    matrix[:, 2] += (x - 56, y - 56)
+    photograph = cv2.warpAffine(
+        face, matrix, size, flags=cv2.INTER_CUBIC, borderValue=(128, 128, 128)
+    )
+    return photograph, TEMPLATE @ matrix[:, :2].T + matrix[:, 2]
+
+
+class KnowingDetector:
+    """Stands for ``cv2.FaceDetectorYN``: knows the faces of a photograph of this size."""
+
+    def __init__(self, size, *faces):
+        self.size, self.faces = size, faces
+
+    def create(self, path, config, size, confidence):
+        self.sizes = [size]
+        return self
+
+    def setInputSize(self, size):
+        self.sizes.append(size)
+
+    def detect(self, image):
+        assert image.shape[1::-1] == self.sizes[-1]
+        rows = []
+        for landmarks in self.faces:
+            low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+            rows.append([*low, *(high - low), *landmarks.flatten(), 0])
+        scale = np.divide(self.sizes[-1], self.size)
+        return 1, (np.array(rows) * [*np.tile(scale, 7), 1]).astype(np.float32) if rows else None
 
 
 @pytest.fixture
@@ -24,52 +60,33 @@ def find(tmp_path, monkeypatch):
     """Give the function that saves a photograph and opens it with a detector of known faces."""
     (tmp_path / "yunet.onnx").touch()
 
-    def open_it(pixels, *faces, name="photograph.png", **saved):
-        path = tmp_path / name
-        image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-        image.save(path, **saved)
-        size = image.size[::-1] if "exif" in saved else image.size
-        monkeypatch.setattr(cv2, "FaceDetectorYN", KnowingDetector(size, *faces))
-        return room.open_photograph(path, Detector(tmp_path / "yunet.onnx"))
+    def open_it(pixels, *faces, name="photograph.png"):
+        image = Image.fromarray(pixels)
+        image.save(tmp_path / name, quality=95)
+        monkeypatch.setattr(cv2, "FaceDetectorYN", KnowingDetector(image.size, *faces))
+        return room.open_photograph(tmp_path / name, Detector(tmp_path / "yunet.onnx"))
 
     return open_it
 
 
-def difference(face, expected=FACE):
+def difference(face):
     """Give the mean difference in grey levels, but for the border that interpolation blurs."""
-    return np.abs(face.transpose(1, 2, 0).astype(float) - expected)[4:-4, 4:-4].mean()
+    return np.abs(face.transpose(1, 2, 0).astype(float) - FACE)[4:-4, 4:-4].mean()
 
 
 @pytest.mark.parametrize(
-    ("size", "scale", "angle"),
-    [((400, 300), 1, 0), ((800, 900), 3, 25), ((300, 200), 0.7, -40), ((5472, 3648), 8, 5)],
+    ("size", "scale", "angle", "name"),
+    [((800, 900), 3, 25, "p.png"), ((300, 200), 0.7, -40, "p.png"), ((5472, 3648), 8, 5, "p.jpg")],
 )
-def test_the_face_is_turned_and_scaled_upright(find, size, scale, angle):
+def test_the_face_is_turned_and_scaled_upright(find, size, scale, angle, name):
     pixels, landmarks = place(FACE, size, scale, angle)
-    kind = {"name": "p.jpg", "quality": 95, "subsampling": 0} if size[0] > 5000 else {}
-    found = find(pixels, landmarks, **kind)
+    found = find(pixels, landmarks, name=name)
     assert found.face.shape == (3, 112, 112)
     assert difference(found.face) < 3
     np.testing.assert_allclose(found.landmarks, landmarks, atol=0.01 * scale)
     assert found.note == ""
     # large photographs are looked at in a small size
     assert max(cv2.FaceDetectorYN.sizes[1]) <= 640
-
-
-def test_it_is_turned_as_exif_says(find):
-    pixels, landmarks = place(FACE, (400, 300), 1.5)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by a quarter
-    found = find(np.rot90(pixels), landmarks, name="p.jpg", exif=exif, quality=95)
-    assert difference(found.face) < 3
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_grey_and_transparent_photographs(find, mode):
-    pixels, landmarks = place(FACE, (400, 300), 1.5)
-    found = find(Image.fromarray(pixels).convert(mode), landmarks)
-    grey = np.asarray(Image.fromarray(FACE).convert("L").convert("RGB"))
-    assert difference(found.face, grey if mode == "L" else FACE) < (12 if mode == "P" else 3)
 
 
 def test_the_largest_of_several_faces_is_taken_and_said(find):
@@ -81,7 +98,7 @@ def test_the_largest_of_several_faces_is_taken_and_said(find):
     assert found.note.startswith("2 faces, the largest is taken: that around (4")
 
 
-def test_what_cannot_be_used_is_told(find, tmp_path):
+def test_what_cannot_be_used_is_told(find):
     pixels, landmarks = place(FACE, (400, 300), 1)
     with pytest.raises(SynthDistillError, match="no face was found in 400x300 pixels"):
         find(pixels)
@@ -92,9 +109,6 @@ def test_what_cannot_be_used_is_told(find, tmp_path):
     pixels, landmarks = place(FACE, (400, 300), 2, centre=(390, 150))
     with pytest.raises(SynthDistillError, match=r"cut off by the border, 4\d% of it"):
         find(pixels, landmarks)
-    (tmp_path / "no.jpg").write_bytes(b"no photograph")
-    with pytest.raises(SynthDistillError, match="no readable image"):
-        room.open_photograph(tmp_path / "no.jpg", Detector(tmp_path / "yunet.onnx"))
 
 
 def test_eyes_by_hand(tmp_path):
@@ -105,18 +119,6 @@ def test_eyes_by_hand(tmp_path):
     assert difference(found.face) < 6  # by the benchmarks' crop, of two points
     with pytest.raises(SynthDistillError, match="must be the one that is left in the image"):
         room.open_with_eyes(tmp_path / "p.png", (*right, *left))
-    with pytest.raises(SynthDistillError, match="outside of its 400x300 pixels"):
-        room.open_with_eyes(tmp_path / "p.png", (10, 10, 500, 10))
-
-
-def test_aligned_faces_have_their_size(tmp_path):
-    Image.fromarray(FACE).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(
-        room.open_aligned(tmp_path / "a.png").face, FACE.transpose(2, 0, 1)
-    )
-    Image.fromarray(FACE).resize((160, 160)).save(tmp_path / "a.png")
-    with pytest.raises(SynthDistillError, match="112x112 pixels was expected"):
-        room.open_aligned(tmp_path / "a.png")
 
 
 def test_the_detector_is_found_and_checked(tmp_path, monkeypatch, exported):
