@@ -1,8 +1,5 @@
 """The conda files, the constraints and the Makefile agree with pyproject.toml."""
 
-import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -80,27 +77,6 @@ def test_the_environment_installs_this_checkout_on_the_same_python():
     ]
 
 
-def test_pip_understands_the_environment(tmp_path):
-    """Write the pip part beside a file as conda does, and let pip read it there."""
-    (tmp_path / "conda").mkdir()
-    (tmp_path / "constraints.txt").write_text("")
-    (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "x"\nversion = "1"\n[project.optional-dependencies]\n'
-        "test = []\nexperiments = []\ndeploy = []\ndoc = []\n"
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-    )
-    (tmp_path / "conda" / "condaenv.txt").write_text("\n".join(ENVIRONMENT[-1]["pip"]))
-    options = "--dry-run --no-index --no-deps --no-build-isolation --requirement condaenv.txt"
-    answer = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options.split()],
-        cwd=tmp_path / "conda",
-        capture_output=True,
-        text=True,
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "Would install x-1" in answer.stdout
-
-
 @pytest.mark.parametrize("group", ["", *PROJECT["project"]["optional-dependencies"]])
 def test_the_constraints_pin_every_requirement_within_its_bounds(group):
     lines = (ROOT / "constraints.txt").read_text().splitlines()
@@ -114,12 +90,3 @@ def test_the_constraints_pin_every_requirement_within_its_bounds(group):
         for requirement in filter(lambda r: asked_for(r, python), map(Requirement, wanted)):
             pin = str(versions[canonicalize_name(requirement.name)])[2:]
             assert pin in requirement.specifier, requirement
-
-
-def test_the_makefile_takes_the_pythons_on_which_bob_runs():
-    makefile = (ROOT / "Makefile").read_text()
-    (default,) = re.findall(r"PYTHON \?= python3\.(\d+)", makefile)
-    (checked,) = re.findall(r"not in \[(.*?)\]", makefile)
-    minors = [int(minor) for minor in re.findall(r"\(3, (\d+)\)", checked)]
-    assert int(default) in minors
-    assert minors == [minor for minor in range(8, 20) if f"3.{minor}" in PYTHON]

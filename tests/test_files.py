@@ -1,7 +1,6 @@
 """Files are whole or untouched, and the user's paths are Bob's."""
 
 import errno
-import json
 import logging
 import os
 import pickle
@@ -61,11 +60,10 @@ def test_a_failed_write_leaves_the_file(tmp_path, accident, told, words):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(("name", "words"), [("none", "No such file"), (".", "Is a directory")])
-def test_what_cannot_be_read_is_told(tmp_path, name, words):
+def test_what_cannot_be_read_is_told(tmp_path):
     with (
-        pytest.raises(SynthDistillError, match=f"cannot read .*{words}.*Expected a list"),
-        files.reading(tmp_path / name, "a list"),
+        pytest.raises(SynthDistillError, match=r"cannot read .*Is a directory.*Expected a list"),
+        files.reading(tmp_path, "a list"),
     ):
         pass
 
@@ -81,7 +79,6 @@ def test_safetensors_are_the_same_bytes_and_readable(tmp_path):
         assert file.metadata() == metadata
     loaded = safetensors.torch.load_file(path)
     assert all(torch.equal(loaded[k], tensors[k]) for k in tensors)
-    assert json.loads(first[8 : 8 + int.from_bytes(first[:8], "little")])["a"]["dtype"] == "I64"
 
 
 @pytest.fixture
@@ -92,8 +89,10 @@ def rc(tmp_path, monkeypatch):
     return tmp_path / "config" / "bobrc.toml"
 
 
-def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
-    configure_path("bob.bio.face.lfw.directory", tmp_path)
+def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path, monkeypatch):
+    rc.parent.rmdir()
+    monkeypatch.chdir(tmp_path.parent)
+    assert configure_path("bob.bio.face.lfw.directory", Path(tmp_path.name)) == rc
     path = tmp_path / "some where" / "teacher.pth"
 
     # as in bob.cli
@@ -101,23 +100,12 @@ def test_bob_reads_what_we_write_and_we_read_what_bob_writes(rc, tmp_path):
     def config(**_):
         pass
 
+    monkeypatch.setenv("HOME", str(tmp_path))
     answer = CliRunner().invoke(config, ["get", "bob.bio.face.lfw.directory"])
     assert answer.stdout.strip() == str(tmp_path)
-    assert CliRunner().invoke(config, ["set", TEACHER, str(path)]).exit_code == 0
+    assert CliRunner().invoke(config, ["set", TEACHER, "~/some where/teacher.pth"]).exit_code == 0
     assert configured_path(TEACHER) == path
     assert configured_path("bob.bio.face.lfw.directory") == tmp_path
-
-
-def test_configure_makes_the_folder_and_writes_whole_paths(rc, tmp_path, monkeypatch):
-    rc.parent.rmdir()
-    assert configured_path(TEACHER) is None
-    assert not rc.parent.exists()
-    monkeypatch.chdir(tmp_path)
-    assert configure_path(TEACHER, Path("weights/t.pth")) == rc
-    rc.write_text('"a" = "~/t.pth"\n' + rc.read_text())
-    monkeypatch.setenv("HOME", "/somewhere")
-    assert configured_path("a") == Path("/somewhere/t.pth")
-    assert configured_path(TEACHER) == tmp_path / "weights" / "t.pth"
 
 
 def test_a_required_path_says_the_command(rc, tmp_path):
@@ -133,22 +121,14 @@ def test_a_required_path_says_the_command(rc, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        *((content, r"cannot read.*bobrc\.toml") for content in ("a = [", "5")),
+        ("a = [", r"cannot read.*bobrc\.toml"),
         (f"[{TEACHER}]\nx = 1", f"expected a path under {TEACHER}"),
-        (f'{TEACHER} = ""', f"expected a path under {TEACHER}"),
     ],
 )
 def test_a_broken_configuration_is_told(rc, content, words):
     rc.write_text(content)
     with pytest.raises(SynthDistillError, match=words):
         configured_path(TEACHER)
-
-
-def test_a_value_in_the_way_of_a_section_is_told_and_nothing_is_lost(rc):
-    rc.write_text('[bob]\npaper = "x"\n')
-    with pytest.raises(SynthDistillError, match=f"cannot set {TEACHER}"):
-        configure_path(TEACHER, Path("/t.pth"))
-    assert rc.read_text() == '[bob]\npaper = "x"\n'
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal():

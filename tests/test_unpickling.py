@@ -37,23 +37,14 @@ def test_plain_values_survive(read, protocol):
     assert read(pickle.dumps(PLAIN, protocol)) == PLAIN
 
 
-@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize(("protocol", "order"), [(2, "C"), (5, "F")])
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "?"])
-@pytest.mark.parametrize("order", ["C", "F"])
 def test_numpy_arrays_and_scalars_survive(read, protocol, dtype, order):
     array = numpy.asarray(numpy.arange(6).reshape(2, 3), dtype, order=order)
     found, scalar = read(pickle.dumps([array, array[1, 2]], protocol))
     assert found.value.dtype == array.dtype
     numpy.testing.assert_array_equal(found.value, array)
     assert scalar == array[1, 2]
-
-
-@pytest.mark.parametrize("core", [b"numpy.core.", b"numpy._core."])
-def test_old_and_new_numpy_names(read, core):
-    content = pickle.dumps(numpy.ones(3), 2)
-    current = b"numpy._core." if b"numpy._core." in content else b"numpy.core."
-    found = read(content.replace(current, core))
-    numpy.testing.assert_array_equal(found.value, numpy.ones(3))
 
 
 def test_what_python2_wrote(read):
@@ -97,17 +88,12 @@ HOSTILE = {
     "a long name": (b"cos\n" + b"x" * 10**6 + b"\n.", r"`os\.x{150,250}`"),
     "a name inside a name": (b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__init__\x93.", "dtype.__init__"),
     "a new object of a function": (DTYPE + b")\x81.", "must be a type"),
-    "the same with names": (b"\x80\x04" + DTYPE + b")}\x92.", "must be a type"),
     "INST": (b"(S'echo'\nios\nsystem\n.", "asks for `os.system`"),
     "a persistent id": (b"Pos.system\n.", "persistent id instruction"),
-    "a persistent object": (b"\x80\x02K\x07Q.", "persistent id instruction"),
-    "a registered extension": (b"\x80\x02\x82\x07.", "unregistered extension"),
     "an item of a name": (EASY + b"K\x00K\x01s.", "item assignment"),
     "an array of objects": (b"cnumpy\ndtype\n(S'O8'\ntR.", r"asks for `numpy.dtype\(O8\)`"),
     "more than its content": (SMALL.replace(b"K\3K\5", b"J\0\xca\x9a\x3bK\5"), "cannot reshape"),
-    "too long a text": (b"\x80\x05\x8d" + (2**63).to_bytes(8, "little") + b"abc.", "truncated"),
     "too long bytes": (b"\x80\x05\x8e" + (10**13).to_bytes(8, "little") + b"abc.", "truncated"),
-    "an image": (b"\x89PNG\r\n\x1a\n", "is not a test's pickle"),
     "a web page": (b"<html>", "is not a test's pickle"),
 }
 

@@ -91,20 +91,11 @@ def test_code_is_named_and_not_executed(tmp_path, form):
             read_weights(path, "weights")
         if form != "pickle":  # which torch takes for an old file of its own
             assert error.match(rf"asks for the code `{name}`")
-        # torch's advice to load it all the same
-        assert "weights_only" not in error.value.message
+        assert "weights_only" not in error.value.message  # torch's advice to load it all the same
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_whole_module_is_refused_by_name(tmp_path):
-    torch.save(nn.Linear(2, 2), tmp_path / "module.pth")
-    with pytest.raises(SynthDistillError, match=r"`torch\.nn\.modules\.linear\.Linear`.*alone"):
-        read_weights(tmp_path / "module.pth", "weights")
-
-
-@pytest.mark.parametrize(
-    "value", [torch.zeros(2), {}, [1], {"\x1b[31ma": 5}, {"model": {"a": "b"}}, {1: torch.zeros(1)}]
-)
+@pytest.mark.parametrize("value", [torch.zeros(2), {}, {"\x1b[31ma": 5}, {"model": {"a": "b"}}])
 def test_content_that_is_no_state_dict_is_described(tmp_path, value):
     torch.save(value, tmp_path / "x.pth")
     with pytest.raises(
@@ -114,12 +105,9 @@ def test_content_that_is_no_state_dict_is_described(tmp_path, value):
     assert "\x1b" not in error.value.message
 
 
-@pytest.mark.parametrize("keys", [["state_dict"], ["state_dict", "model"]])
-def test_wrappers_of_training_scripts_are_taken_off(tmp_path, keys):
+def test_wrappers_of_training_scripts_are_taken_off(tmp_path):
     content = {f"module.{name}": value for name, value in STATE.items()}
-    for key in reversed(keys):
-        content = {key: content}
-    torch.save(content, tmp_path / "x.pth")
+    torch.save({"state_dict": {"model": content}}, tmp_path / "x.pth")
     assert list(read_weights(tmp_path / "x.pth", "weights")[0]) == ["a", "b"]
 
 
@@ -133,10 +121,7 @@ def state(**changes):
 WRONG = {
     "missing": ({"weight": torch.zeros(3)}, "3 missing: bias, running_mean, running_var"),
     "shape": (state(bias=torch.zeros(4)), r"1 of another shape: bias \[4\] instead of \[3\]"),
-    "many": (
-        state(**{f"\x1b{i}": torch.zeros(1) for i in range(20)}),
-        r"20 too many: \\x1b0, .*and 12 more",
-    ),
+    "many": (state(**{f"\x1b{i}": torch.zeros(1) for i in range(20)}), r"20 too many: \\x1b0"),
     "integers": (state(bias=torch.zeros(3).int()), "1 not floating-point numbers: bias"),
     "nan": (state(running_mean=torch.tensor([0, torch.nan, 0])), "not finite, in running_mean"),
     "too large": (state(bias=torch.full((3,), 1e300, dtype=torch.float64)), "not finite, in bias"),
@@ -179,15 +164,9 @@ def test_saves_shared_and_channels_last_tensors(tmp_path):
     assert torch.equal(found["1.weight"], network[0].weight)
 
 
-@pytest.mark.parametrize(
-    ("metadata", "match"),
-    [
-        ({}, "its format is 'none'"),
-        ({"format": "\x1b[31m"}, r"its format is '\\x1b"),
-        ({"format": "mine", "format_version": "\x1b2"}, r"is of version '\\x1b2' of the format"),
-    ],
-)
-def test_other_formats_are_named(metadata, match):
+def test_other_formats_are_named():
     check_format({"format": "mine", "format_version": "1"}, "mine", 1, "x")
-    with pytest.raises(SynthDistillError, match=match):
-        check_format(metadata, "mine", 1, "x")
+    with pytest.raises(SynthDistillError, match=r"its format is '\\x1b"):
+        check_format({"format": "\x1b[31m"}, "mine", 1, "x")
+    with pytest.raises(SynthDistillError, match=r"is of version '\\x1b2' of the format"):
+        check_format({"format": "mine", "format_version": "\x1b2"}, "mine", 1, "x")

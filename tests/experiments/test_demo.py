@@ -71,10 +71,3 @@ def test_ctrl_c_waits_until_all_is_saved(start):
     said = process.communicate()[0]
     assert process.returncode == 130
     assert said.index("stopped after 7 iterations, saved") < said.index("the same command goes on")
-
-
-def test_time_left(monkeypatch):
-    monkeypatch.setattr(demo.time, "monotonic", lambda: 300.0)
-    assert demo.time_left("epoch 2 of 10: loss 1", 0.0) == " (about 20 min left)"
-    assert demo.time_left("epoch 10 of 10: loss 1", 0.0) == ""
-    assert demo.time_left("finished", 0.0) == ""

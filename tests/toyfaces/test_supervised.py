@@ -37,18 +37,6 @@ def test_a_run_learns_and_leaves_a_student(tmp_path):
     assert (tmp_path / "samples.png").exists()
 
 
-def test_labels_are_the_people_who_are_drawn():
-    method = LabelledRenderings(OPTIONS, create_fabric(OPTIONS), identities=6)
-    numbers = RandomNumbers(1, "train", 0, 8, "cpu")
-    faces, labels = method.draw("first", numbers, range(8))
-    assert faces.shape == (8, 3, 112, 112)
-    assert set(labels.tolist()) <= set(range(6))
-    part, part_labels = method.draw("first", numbers, range(4, 8))
-    assert torch.equal(part_labels, labels[4:])
-    assert torch.equal(part, faces[4:])
-    assert not torch.equal(faces, method.draw("second", numbers, range(8))[0])
-
-
 def test_a_resumed_run_goes_on_with_its_centres():
     method, other = (
         LabelledRenderings(options, create_fabric(options), identities=6)
