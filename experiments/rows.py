@@ -20,6 +20,7 @@ from bob.paper.ijcb2023_synthdistill.files import (
     read_record,
     sha256,
 )
+from bob.paper.ijcb2023_synthdistill.toyfaces.benchmarks import cache_folder
 
 EXPORTS = {
     "float": ("model.onnx", "pipeline.py"),
@@ -87,19 +88,32 @@ class Run:
         context = train.make_context("synthdistill-train", [*self.words, "--output", "."])
         return Options(**{name: context.params[name] for name in names()})
 
-    def describe(self, device: str = "") -> dict[str, Any]:
-        """Give what ``options.json`` says of such a run on a device: files by their content."""
+    @functools.cached_property
+    def built(self) -> list[Path]:
+        """List its teachers that are trained first."""
+        teachers = self.options.teacher if isinstance(self.options.teacher, list) else []
+        return [path for path in teachers if cache_folder() in path.parents]
+
+    def describe(self, device: str = "", built: bool = True) -> dict[str, Any]:
+        """Give what ``options.json`` says of such a run on a device: files by their content.
+
+        Without teachers that are to be ``built`` it is the same before and after that.
+        """
         from bob.paper.ijcb2023_synthdistill.distillation.options import find_files
         from bob.paper.ijcb2023_synthdistill.distillation.run_folder import describe_run
 
         configs = [word for word in self.words if word.endswith(".py")]
-        return describe_run(find_files(self.options), device, configs)
+        options = self.options
+        if not built and self.built:
+            others = [path for path in options.teacher if path not in self.built]
+            options = dataclasses.replace(options, teacher=others)
+        return describe_run(find_files(options), device, configs)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """All that the student depends on, by name; none where a file of it is missing."""
         try:
-            described = self.describe()
+            described = self.describe(built=False)
         except SynthDistillError:
             return {}
         return {**described["options"], "sources": described["sources"]}
@@ -208,14 +222,13 @@ def load(path: Path, settings: Settings) -> Table:
             )
         elif pipeline:
             known = world["pipelines"].get(pipeline)
-            if known is not None:
-                file = TABLES / known
-                pipeline = os.path.relpath(file) if file.is_file() else known
-            rows.append(Row(declared, pipeline=pipeline))
+            rows.append(Row(declared, pipeline=_beside_tables(known) if known else pipeline))
         elif "optional" in row and not settings.optional:
             rows.append(Row(declared))
         else:
-            words = [world["students"].get(student, student), *settings.options]
+            configs = world["students"].get(student, student)
+            configs = [configs] if isinstance(configs, str) else map(_beside_tables, configs)
+            words = [*configs, *settings.options]
             for name, value in row.get("options", {}).items():
                 words += [f"--{name.replace('_', '-')}", str(value)]
             export = row.get("export", "")
@@ -234,6 +247,12 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SynthDistillError(f"cannot read the declaration {path}: {error}") from error
+
+
+def _beside_tables(name: str) -> str:
+    """Give the path of a file beside the tables; of anything else the name."""
+    file = TABLES / name
+    return os.path.relpath(file) if file.is_file() else name
 
 
 def _in_variant(

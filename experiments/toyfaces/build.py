@@ -31,19 +31,22 @@ PARTS = ("teacher", "generator", "figures", "pictures")
     help="Folder of the two files; by default the package's own.",
 )
 @click.option(
+    "--seed", default=1, show_default=True, help="Of the teacher, its people and photographs."
+)
+@click.option(
     "--pictures",
     "album",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(__file__).parent / "pictures",
     help="Folder of the pictures.",
 )
-def main(parts: tuple[str, ...], output: Path, album: Path) -> None:
+def main(parts: tuple[str, ...], output: Path, seed: int, album: Path) -> None:
     """Train the teacher, then the generator by its view; measure and draw them. Or PARTS of it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     teacher, generator = (output / path.name for path in (toyfaces.TEACHER, toyfaces.GENERATOR))
     parts = parts or PARTS
     if "teacher" in parts:
-        train_teacher(teacher)
+        train_teacher(teacher, seed=seed)
     if "generator" in parts:
         train_generator(generator, teacher)
     if "figures" in parts:

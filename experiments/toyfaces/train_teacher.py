@@ -35,14 +35,12 @@ ARCHITECTURE = {"layers": (1, 1, 1, 1), "widths": (8, 16, 32, 64), "embedding_si
 KINDS = tuple(kind for pair in PAIR_KINDS.values() for kind in pair)
 """Kinds of photographs that the teacher learns from: those of the benchmarks, as often."""
 
-SEED = 1
-
 
 def photographs(
-    people: torch.Tensor, batch_size: int, index: int
+    seed: int, people: torch.Tensor, batch_size: int, index: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Render batch ``index``: faces (uint8), labels, and the identities behind the labels."""
-    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 2, SEED, index])
+    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 2, seed, index])
     labels = torch.from_numpy(rng.integers(len(people), size=batch_size))
     kinds = numpy.sort(rng.integers(len(KINDS), size=batch_size))
     conditions = torch.cat(
@@ -58,6 +56,7 @@ def train_teacher(
     batch_size: int = 128,
     workers: int = 1,
     pairs: int = 500,
+    seed: int = 1,
 ) -> None:
     """Train a teacher on renderings, measure it, and write it as float16 safetensors.
 
@@ -65,10 +64,10 @@ def train_teacher(
     measure it on each benchmark.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     network = IResNet(**ARCHITECTURE)
-    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 1, SEED])
-    batch = functools.partial(photographs, sample_identities(people, rng), batch_size)
+    rng = numpy.random.default_rng([toyfaces.TRAINING_SEED, 1, seed])
+    batch = functools.partial(photographs, seed, sample_identities(people, rng), batch_size)
     steps = images // batch_size
     batches = DataLoader(range(steps), batch_size=None, collate_fn=batch, num_workers=workers)  # type: ignore[arg-type]
 
@@ -99,7 +98,7 @@ def train_teacher(
             )
     network.eval()
     metadata = {
-        "trained_on": f"{images} ToyFaces renderings of {people} people, seed {SEED}",
+        "trained_on": f"{images} ToyFaces renderings of {people} people, seed {seed}",
         "seconds": round(time.monotonic() - start),
         "accuracies": accuracies(Teacher(network), pairs),
     }
