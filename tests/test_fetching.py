@@ -157,7 +157,7 @@ def test_the_generator_is_fetched_loaded_and_configured(server, data, micro_gene
 
 def test_another_generator_comes_from_its_own_place(server, data, micro_generator):
     name = "stylegan3-t-ffhq-1024x1024"
-    need = fetching.needs(generator=name)["generator"]
+    need = fetching.needs(name)["generator"]
     assert "/stylegan3/" in need.page
     assert need.address.endswith(f"/research/stylegan3/versions/1/files/{name}.pkl")
     server.content = (micro_generator.parent / "stylegan3-t-micro.pkl").read_bytes()
@@ -233,7 +233,7 @@ def test_check_prints_and_its_status_tells(monkeypatch):
     assert list(found["items"][0]) == keys
 
     item = {**found["items"][0], "state": "right", "command": None}
-    monkeypatch.setattr(fetching, "take_stock", lambda images: iter([item]))
+    monkeypatch.setattr(fetching, "take_stock", lambda: iter([item]))
     result = CliRunner().invoke(fetch, ["--check"])
     assert result.exit_code == 0
     assert "All is in place" in result.output

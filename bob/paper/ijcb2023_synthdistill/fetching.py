@@ -61,20 +61,18 @@ class Need:
     member: str | None = None
 
 
-def needs(images: bool = False, generator: str = GENERATORS[0]) -> dict[str, Need]:
-    """List all that the tables need; ``images``: look at each image, too, which takes minutes.
-
-    Or with another one of :py:data:`GENERATORS`.
-    """
+def needs(generator: str = GENERATORS[0]) -> dict[str, Need]:
+    """List all that the tables need, perhaps with another one of :py:data:`GENERATORS`."""
     from .benchmarks.benchmark import REAL
 
-    family = generator.partition("-")[0]
+    family, fetched = generator.partition("-")[0], "synthdistill-fetch {} --configure (or bob "
+    fetched += "config set {} FILE)"
     table = [
         Need(
             "generator",
             GENERATOR,
             "training: every student of tables 1 to 5",
-            f"synthdistill-fetch generator --configure (or bob config set {GENERATOR} FILE)",
+            fetched.format("generator", GENERATOR),
             _look_at_generator,
             page=_CATALOGUE.format(family),
             # no checksum is published: it is loaded instead
@@ -84,7 +82,7 @@ def needs(images: bool = False, generator: str = GENERATORS[0]) -> dict[str, Nee
             "teacher",
             TEACHER,
             "training: every student of tables 1 to 5, and the teacher's own row",
-            f"synthdistill-fetch teacher --configure (or bob config set {TEACHER} FILE)",
+            fetched.format("teacher", TEACHER),
             _look_at_teacher,
             page=_BOB,
             address=f"{_BOB}iresnet-91a5de61.tar.gz",
@@ -103,8 +101,7 @@ def needs(images: bool = False, generator: str = GENERATORS[0]) -> dict[str, Nee
             "student",
             STUDENT,
             "`-p synthdistill-student` only: the tables' students are found in their run folders",
-            f"synthdistill-train tinyfar-a -o FOLDER, then bob config set {STUDENT} "
-            "FOLDER/student.safetensors",
+            f"bob config set {STUDENT} FILE, a student.safetensors of synthdistill-train",
             _look_at_student,
             required=False,
         ),
@@ -121,35 +118,29 @@ def needs(images: bool = False, generator: str = GENERATORS[0]) -> dict[str, Nee
         ),
     ]
     for real in REAL:
-        place = f"the one with {real.bin_name}, or with the images and {real.list_name}"
-        table.append(
-            Need(
-                real.name,
-                real.key,
-                f"the column {real.title} of tables 1 to 5",
-                f"bob config set {real.key} FOLDER, {place}",
-                partial(_look_at_benchmark, real.name, images),
-            )
-        )
+        files = f"{real.bin_name}, or the images and {real.list_name}"
+        command = f"bob config set {real.key} FOLDER, the one with {files}"
+        use = f"the column {real.title} of tables 1 to 5"
+        table.append(Need(real.name, real.key, use, command, partial(_look_at_pairs, real.name)))
     return {need.name: need for need in table}
 
 
-def take_stock(images: bool = False) -> Iterator[dict[str, Any]]:
+def take_stock() -> Iterator[dict[str, Any]]:
     """Look at everything, one after the other; nothing is downloaded.
 
     Of each thing: ``command`` is what mends it, None if nothing has to be.
     """
-    for need in needs(images).values():
+    for need in needs().values():
         path = configured_path(need.key) if need.key else Path()
-        if path is None:
-            state, message = UNSET, f"{need.key} is not set"
-        elif not path.exists():
-            state, message = MISSING, f"there is nothing at {path}"
-        else:
-            try:
+        try:
+            if path is None:
+                state, message = UNSET, f"{need.key} is not set"
+            elif not path.exists():
+                state, message = MISSING, f"there is nothing at {path}"
+            else:
                 state, message = need.look(path)
-            except SynthDistillError as error:
-                state, message = WRONG, error.message
+        except SynthDistillError as error:
+            state, message = WRONG, error.message
         yield {
             "name": need.name,
             "state": state,
@@ -170,11 +161,10 @@ def is_complete(items: list[dict[str, Any]]) -> bool:
 def fetch(
     need: Need, folder: Path, address: str | None = None, force: bool = False
 ) -> tuple[Path, str]:
-    """Download the file of a need, unless it is there, and look at it.
+    """Download the file of a need, unless it is there or to be renewed, and look at it.
 
-    With ``force`` also if it is there; the old one stays until the new one is whole. ``address``
-    is another one of the same file. Gives the path that the need's key has to point to, and what is
-    there.
+    ``address`` is another one of the same file. Gives the path that the need's key has to point
+    to, and what is there.
     """
     from pooch.hashes import hash_matches
 
@@ -207,15 +197,10 @@ def _download(address: str, path: Path, need: Need) -> None:
             if need.digest is None:
                 need.look(new)
         except requests.RequestException as error:
-            raise SynthDistillError(
-                f"cannot download {address}: {error}. Run the same command again, or give another "
-                "--address."
-            ) from error
+            raise SynthDistillError(f"cannot download {address}: {error}.") from error
         except (ValueError, SynthDistillError) as error:
             reason = str(error).partition(" Deleted")[0].replace(str(new), "what came")
-            raise SynthDistillError(
-                f"{address} gives a damaged or another file: {reason}"
-            ) from error
+            raise SynthDistillError(f"{address}: a damaged or another file: {reason}") from error
 
 
 def _extract(archive: Path, member: str, path: Path) -> None:
@@ -258,10 +243,8 @@ def _look_at_teacher(path: Path) -> tuple[str, str]:
     network = teacher.network
     if not isinstance(network, IResNet):
         return OTHER, f"an ONNX graph of {teacher.embedding_size} elements, no IResNet"
-    text = (
-        f"IResNet with {network.layers} blocks, {network.embedding_size} elements, "
-        f"{_millions(network)}, eps {network.eps:g}"
-    )
+    text = f"IResNet with {network.layers} blocks, {network.embedding_size} elements, "
+    text += f"{_millions(network)}, eps {network.eps:g}"
     if (network.layers, network.widths) == (LAYERS["iresnet100"], WIDTHS):
         return RIGHT, text
     return OTHER, f"{text}; the paper's is iresnet100"
@@ -280,13 +263,10 @@ def _look_at_detector(path: Path) -> tuple[str, str]:
     return OTHER, f"another file than YuNet of March 2023 ({DETECTOR_FILE})"
 
 
-def _look_at_benchmark(name: str, images: bool, path: Path) -> tuple[str, str]:
+def _look_at_pairs(name: str, path: Path) -> tuple[str, str]:
     from .benchmarks.verification import Verification
 
-    verification = Verification(name, path)
-    if images:
-        verification.check()
-    return RIGHT, f"{len(verification.pairs()):,} pairs: {verification.describe()}"
+    return RIGHT, Verification(name, path).describe()
 
 
 def _look_at_imagenet(_: Path) -> tuple[str, str]:

@@ -47,7 +47,6 @@ from ..fetching import GENERATORS
     is_flag=True,
     help="Tell what is in place for the paper's tables. The exit status is 0 only if all is.",
 )
-@click.option("--images", is_flag=True, help="With --check: also decode every image (minutes).")
 @click.option("--json", "as_json", is_flag=True, help="With --check: as JSON.")
 def fetch(
     names: tuple[str, ...],
@@ -57,7 +56,6 @@ def fetch(
     configure: bool,
     force: bool,
     check: bool,
-    images: bool,
     as_json: bool,
 ) -> None:
     """Download weights: NAME is teacher, generator, imagenet or detector.
@@ -72,8 +70,6 @@ def fetch(
         raise click.UsageError("say what to fetch (teacher, generator ...), or --check")
     if address is not None and (len(names) != 1 or names[0] == "imagenet"):
         raise click.UsageError("--address goes with exactly one of teacher, generator, detector")
-    if (images or as_json) and not check:
-        raise click.UsageError("--images and --json go with --check")
 
     from .. import fetching
     from ..files import configure_path
@@ -87,39 +83,29 @@ def fetch(
                 create_backbone(backbone, pretrained=True)
                 click.echo(f"imagenet weights for {backbone}: in the cache", err=as_json)
             continue
-        need = fetching.needs(generator=generator)[name]
+        need = fetching.needs(generator)[name]
         click.echo(f"fetching the {name} from {address or need.address} into {folder}", err=True)
         path, description = fetching.fetch(need, folder, address, force)
         command = f"bob config set {need.key} {path}"
         if configure:
             command = f"(written to {configure_path(str(need.key), path)}) {command}"
         click.echo(f"{path}: {description}\n{command}", err=as_json)
-    if check:
-        _check(images, as_json)
-
-
-def _check(images: bool, as_json: bool) -> None:
-    """Print what is in place; exit with status 1 if something is not."""
-    from ..fetching import RIGHT, is_complete, take_stock
-
+    if not check:
+        return
     items = []
-    for item in take_stock(images):
+    for item in fetching.take_stock():
         items.append(item)
-        if as_json:
-            continue
-        optional = "" if item["required"] or item["state"] == RIGHT else " (optional)"
-        click.echo(f"{item['state'] + optional:20}{item['name']:12}{item['message']}")
-        if item["command"] is not None:
-            click.echo(f"{'':20}needed for  {item['needed_for']}")
-            click.echo(f"{'':20}mended by   {item['command']}")
-    complete = is_complete(items)
+        if not as_json:
+            optional = " (optional)" * (not item["required"] and item["command"] is not None)
+            click.echo(f"{item['state'] + optional:20}{item['name']:12}{item['message']}")
+            if item["command"] is not None:
+                click.echo(f"{'':20}needed for  {item['needed_for']}")
+                click.echo(f"{'':20}mended by   {item['command']}")
+    complete = fetching.is_complete(items)
+    said = "All is in place for the paper's tables."
+    if not complete:
+        said = said.replace("All", "Not all") + " Their miniatures need nothing: `make demo`."
     if as_json:
-        click.echo(json.dumps({"complete": complete, "items": items}, indent=2))
-    elif complete:
-        click.echo("\nAll is in place for the paper's tables.")
-    else:
-        click.echo(
-            "\nNot all is in place for the paper's tables. Their miniatures (toyfaces) need "
-            "nothing of it: `make demo`."
-        )
-    raise SystemExit(0 if complete else 1)
+        said = json.dumps({"complete": complete, "items": items}, indent=2)
+    click.echo(said)
+    raise SystemExit(not complete)
