@@ -3,11 +3,10 @@ import pytest
 from score_files import reader, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import eer, ten_fold_accuracy
+from bob.paper.ijcb2023_synthdistill.evaluation import results
 from bob.paper.ijcb2023_synthdistill.evaluation.results import (
     SCORES,
-    Entry,
     find_models,
-    measure_entries,
 )
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
@@ -19,7 +18,7 @@ def model(folder, seed=0, databases=("lfw",)):
 
 
 def measure(models, *databases, metric="accuracy"):
-    return measure_entries([Entry("row", models)], metric, reader(*databases))
+    return results.measure("row", models, metric, reader(*databases))
 
 
 def test_models_are_found_where_they_lie(tmp_path):
@@ -45,7 +44,7 @@ def test_one_model_shows_the_deviation_over_folds(tmp_path):
     frame = reader("lfw").read(folder, "lfw")
     accuracy, deviation, _ = ten_fold_accuracy(frame["score"], frame["genuine"], frame["fold"])
     assert 0.5 < accuracy < 1
-    (row,) = measured.rows
+    row = measured.cells
     assert (row["lfw"], row["lfw_std"]) == (accuracy, deviation)
     # never evaluated: empty, and no problem
     assert "calfw" not in row
@@ -54,9 +53,9 @@ def test_one_model_shows_the_deviation_over_folds(tmp_path):
 
 def test_several_seeds_show_mean_and_sample_deviation(tmp_path):
     models = [model(tmp_path / f"m{seed}", seed) for seed in range(3)]
-    single = [measure([folder], "lfw").rows[0]["lfw"] for folder in models]
+    single = [measure([folder], "lfw").cells["lfw"] for folder in models]
     measured = measure(models, "lfw")
-    (row,) = measured.rows
+    row = measured.cells
     assert row["lfw"] == pytest.approx(np.mean(single), abs=1e-12)
     assert row["lfw_std"] == pytest.approx(np.std(single, ddof=1), abs=1e-12)
     assert row["seeds"] == "3"
@@ -64,7 +63,7 @@ def test_several_seeds_show_mean_and_sample_deviation(tmp_path):
     # a seed that is missing empties the cell
     (models[1] / "lfw" / SCORES).unlink()
     measured = measure(models, "lfw")
-    assert "lfw" not in measured.rows[0]
+    assert "lfw" not in measured.cells
     assert str(models[1] / "lfw" / SCORES) in measured.problems[0]
 
 
@@ -73,7 +72,7 @@ def test_other_metrics(tmp_path):
     frame = reader("lfw").read(folder, "lfw")
 
     def cell(metric):
-        (row,) = measure([folder], "lfw", metric=metric).rows
+        row = measure([folder], "lfw", metric=metric).cells
         return row.get("lfw"), row.get("lfw_std")
 
     assert cell("eer") == (eer(frame["score"], frame["genuine"]), None)
@@ -90,7 +89,7 @@ def test_a_damaged_score_file_is_named_and_its_cell_empty(tmp_path, damage):
     path = folder / "lfw" / SCORES
     path.write_bytes(damage(path.read_bytes()))
     measured = measure([folder], "lfw", "cfp-fp")
-    assert "lfw" not in measured.rows[0]
-    assert "cfp-fp" in measured.rows[0]
+    assert "lfw" not in measured.cells
+    assert "cfp-fp" in measured.cells
     (problem,) = measured.problems
     assert str(path) in problem

@@ -109,7 +109,7 @@ def test_wrong_files_are_named_and_tell_by_the_exit_status(run, folder):
     assert (rows["student_a"]["lfw"], rows["teacher"]["cfp-fp"]) == ("", "")
     assert rows["student_a"]["cfp-fp"]
     assert rows["teacher"]["lfw"]
-    assert "cannot read the results folder" in run(folder / "nowhere", fails=1)
+    assert "cannot read the results in" in run(folder / "nowhere", fails=1)
 
 
 def test_pairs_of_ones_own_are_a_column(run, folder):

@@ -17,24 +17,13 @@ _NEAR = 1.0
 
 
 def align(image: np.ndarray | None, annotations: Mapping | None, name: str) -> np.ndarray:
-    """Crop an image around its eyes, unless it is an aligned face.
+    """Crop an image around its eyes, unless it is an aligned face: ``[3, 112, 112]``, RGB.
 
-    Parameters
-    ----------
-    image
-        ``[3, H, W]`` RGB or ``[H, W]`` grey, in [0, 255].
-    annotations
-        ``leye`` and ``reye``, (y, x) in pixels. Images without have to be aligned already.
-    name
-        The image's name, for messages.
-
-    Returns
-    -------
-        ``[3, 112, 112]``, RGB, [0, 255], of the image's type.
+    ``image`` is ``[3, H, W]`` RGB or ``[H, W]`` grey, in [0, 255]; ``annotations`` are ``leye`` and
+    ``reye``, (y, x) in pixels: images without have to be aligned already.
     """
-    shape = () if image is None else image.shape
-    if image is None or not (len(shape) == 2 or (len(shape) == 3 and shape[0] == 3)):
-        found = f"an array {list(shape)}" if shape else "none"
+    if image is None or image.ndim < 2 or image.shape[:-2] not in ((), (3,)):
+        found = "none" if image is None else f"an array {list(image.shape)}"
         raise SynthDistillError(f"{name}: expected an image [3, H, W] or [H, W], found {found}")
     if image.ndim == 2:
         image = np.repeat(image[None], 3, axis=0)

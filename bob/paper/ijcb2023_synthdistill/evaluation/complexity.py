@@ -15,6 +15,7 @@ from ..faces import FACE_SIZE
 from ..files import SynthDistillError
 from ..recognition.student import count_parameters
 from ..weights import read_weights
+from .network import NetworkRecipe
 
 
 def model_properties(
@@ -30,19 +31,8 @@ def model_properties(
     one that its file names, or the only one. An ONNX file of kind ``onnx`` says itself what it was
     counted to be when it was exported.
     """
-    network: Any
-    if kind == "student":
-        from ..recognition.student import load_student
-
-        network = load_student(path, _choose(path, networks))
-    elif kind == "teacher":
-        from ..recognition.teacher import load_teacher
-
-        network = load_teacher(path)
-    else:
-        from ..recognition.onnx_network import OnnxNetwork
-
-        network = OnnxNetwork(path)
+    chosen = _choose(path, networks) if kind == "student" else None
+    network: Any = NetworkRecipe(kind, path, chosen).load("cpu")
     if kind == "onnx":
         said = {name: network.metadata.get(name, "") for name in ("parameters", "multiply_adds")}
         counts = {name: float(text) if text.isdecimal() else None for name, text in said.items()}

@@ -40,19 +40,10 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
     It takes samples and sample sets itself: a ``SampleWrapper`` would feed the network with one
     image at a time. Images are decoded, embedded and let go batch by batch.
 
-    Parameters
-    ----------
-    recipe
-        The network.
-    mirror
-        Whether an embedding is f(image) + f(mirrored image), neither normalised, as the field
-        evaluates, instead of f(image).
-    batch_size
-        Images, mirrored ones included, that the network gets at a time; ``None``:
-        :py:data:`CPU_BATCH` or :py:data:`CUDA_BATCH`. It bounds the memory. Scores of different
-        batch sizes differ in the last bits.
-    device
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ...; ``None``: CUDA where there is a device.
+    With ``mirror`` an embedding is f(image) + f(mirrored image), neither normalised, as the field
+    evaluates. ``batch_size`` are the images, mirrored ones included, that the network gets at a
+    time (by default :py:data:`CPU_BATCH` or :py:data:`CUDA_BATCH`): it bounds the memory, and
+    changes the last bits of scores. ``device`` is CUDA where there is one, if it is not said.
     """
 
     def __init__(
@@ -72,17 +63,11 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Sequence | np.ndarray) -> Any:  # noqa: N803
-        """Embed images.
+        """Embed Bob's sample sets, samples, or arrays ``[3, 112, 112]``, RGB, [0, 255].
 
-        Parameters
-        ----------
-        X
-            Bob's sample sets, samples, or arrays ``[3, 112, 112]``, RGB, [0, 255]. Samples may have
-            ``annotations``: see :py:func:`.alignment.align`. Those that are ``unusable`` get NaN.
-
-        Returns
-        -------
-            The same with embeddings ``[D]``, float32, as data; of arrays one array ``[N, D]``.
+        Samples may have ``annotations``: see :py:func:`.alignment.align`; those that are
+        ``unusable`` get NaN. Gives the same with embeddings ``[D]``, float32, as data; of arrays
+        one array ``[N, D]``.
         """
         if len(X) and isinstance(X[0], SampleSet):
             embedded = iter(self.transform([sample for samples in X for sample in samples.samples]))
@@ -143,8 +128,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         available = torch.cuda.is_available()
         if self.device and self.device.startswith("cuda") and not available:
             raise SynthDistillError(
-                f"expected a CUDA device ({self.device}), found none that torch {torch.__version__}"
-                " can use. Leave the device out to compute on the CPU."
+                f"torch has no CUDA device for {self.device!r}: leave it out to compute on the CPU."
             )
         return self.device or ("cuda" if available else "cpu")
 
@@ -164,8 +148,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         if not (np.isfinite(norms) & (norms > 0)).all():
             raise SynthDistillError(
                 "expected finite embeddings other than zero, found one of length "
-                f"{norms[np.argmin(norms)]} from {self.recipe}: its training diverged, or its "
-                "file is damaged. Train it again, or evaluate an earlier copy."
+                f"{norms[np.argmin(norms)]} from {self.recipe}: did its training diverge?"
             )
         return embeddings
 

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
     from ..recognition.own import Network
 
-KEYS = {"student": STUDENT, "teacher": TEACHER, "onnx": ONNX}
-COMMANDS = {
-    "student": "Train one with `synthdistill-train`",
-    "teacher": "Get it with `synthdistill-fetch`",
-    "onnx": "Make one with `synthdistill-export`",
+KEYS = {
+    "student": (STUDENT, "train one with `synthdistill-train`"),
+    "teacher": (TEACHER, "get it with `synthdistill-fetch`"),
+    "onnx": (ONNX, "make one with `synthdistill-export`"),
 }
 
 _lock = threading.Lock()
@@ -30,17 +29,10 @@ _lock = threading.Lock()
 class NetworkRecipe:
     """How to get a network. It can be pickled, and nothing is opened before it is asked to.
 
-    Parameters
-    ----------
-    kind
-        ``"student"`` (a ``student.safetensors``), ``"teacher"`` (a teacher's file), ``"onnx"``
-        (an ONNX file) or ``"network"`` (a network of one's own with its weights).
-    source
-        The file, ``None``: the one named by ``bob config set``. Or what makes a ``"network"``:
-        ``"package.module:name"``, a class or a function; it takes faces ``[B, 3, 112, 112]``, RGB,
-        in [-1, 1] and gives ``[B, D]``.
-    network
-        What makes the network of a student that is no timm model: see ``load_student``.
+    ``source`` is the file, ``None`` the one named by ``bob config set``; or what makes a network of
+    one's own with its weights, of the kind ``network``: ``"package.module:name"``, a class or a
+    function; it takes faces ``[B, 3, 112, 112]``, RGB, in [-1, 1] and gives ``[B, D]``. ``network``
+    makes the network of a student that is no timm model: see ``load_student``.
     """
 
     kind: Literal["student", "teacher", "onnx", "network"]
@@ -63,13 +55,13 @@ class NetworkRecipe:
 
     def path(self) -> Path:
         """Find the file, as given or as configured."""
-        found = self.source or require_path(KEYS[self.kind], f"the {self.kind}'s file")
-        path = Path(str(found))
+        key, command = KEYS[self.kind]
+        path = Path(str(self.source or require_path(key, f"the {self.kind}'s file")))
         if not path.is_file():
             what = "a folder" if path.is_dir() else "nothing"
             raise SynthDistillError(
-                f"expected the {self.kind}'s file, found {what} at {path}. {COMMANDS[self.kind]}, "
-                "or correct the path."
+                f"expected the {self.kind}'s file, found {what} at {path}: {command}, or correct "
+                "the path."
             )
         return path
 

@@ -70,8 +70,7 @@ class Output:
                 if rows != self.expected:
                     raise SynthDistillError(
                         f"expected {self.expected:,} scores, found {rows:,}: {path} is not "
-                        "written. Are all references of the database's probes among its "
-                        "references, each once?"
+                        "written. Has the database each reference of its probes, once?"
                     )
                 if self.recipe.fingerprint() != self.description["network"]["sha256"]:
                     raise SynthDistillError(
@@ -115,7 +114,6 @@ def _hold(folder: Path) -> IO[str]:
         busy = isinstance(error, BlockingIOError)
         problem = "another evaluation is at work in" if busy else "cannot write to"
         raise SynthDistillError(
-            f"{problem} {folder} ({error.strerror}). Choose another folder with -o"
-            + (", or wait for it." if busy else ".")
+            f"{problem} {folder} ({error.strerror}). Choose another folder with -o."
         ) from error
     return stream

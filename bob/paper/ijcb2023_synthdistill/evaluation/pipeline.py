@@ -178,16 +178,10 @@ def student_pipeline(
 ) -> NetworkPipeline:
     """Make the pipeline of a student.
 
-    Parameters
-    ----------
-    path
-        A ``student.safetensors``, opened when it is needed; ``None``: the one named by
-        ``bob config set bob.paper.ijcb2023_synthdistill.student PATH``.
-    network
-        What makes the network of a student that is no timm model: a class, a function, or
-        ``"package.module:name"``.
-    options
-        ``mirror``, ``batch_size``, ``device``: see :py:class:`.embedding.EmbeddingTransformer`.
+    Without a ``path`` it is the one named by ``bob config set
+    bob.paper.ijcb2023_synthdistill.student PATH``. ``network`` makes a student that is no timm
+    model: a class, a function, or ``"package.module:name"``. ``options`` are those of
+    :py:class:`.embedding.EmbeddingTransformer`.
     """
     return NetworkPipeline(NetworkRecipe("student", path, network), **options)
 

@@ -13,7 +13,7 @@ from ..machine import processor
 from .differences import NOTE, difference
 from .provenance import TracedValue
 from .published import BENCHMARKS, select_published
-from .results import Entry, Measured, ScoreReader, measure_entries, run_properties
+from .results import ScoreReader, measure, run_properties
 from .tables import Column, Table
 
 PROPERTIES = {
@@ -57,10 +57,10 @@ METRIC_NOTES = {
 
 
 class Report(NamedTuple):
-    """A table, its measured rows, where each measured value comes from, and what went wrong."""
+    """A table, its measured models (for each row one a seed), its values' origins, and problems."""
 
     table: Table
-    entries: list[Entry]
+    models: dict[str, list[Path]]
     traced: list[TracedValue]
     problems: list[str]
 
@@ -68,96 +68,96 @@ class Report(NamedTuple):
 def make_report(declared: Mapping[str, Any], reader: ScoreReader) -> Report:
     """Measure rows and put them into a table, a column for each of the reader's databases.
 
-    Parameters
-    ----------
-    declared
-        What ``synthdistill-table --rows`` takes: ``title``, ``metric``, ``rows``, ``properties``
-        (columns before the benchmarks; one that no row knows is left out), ``notes``, and the
-        ``reference``, a row that others are compared with. Published rows come after the measured
-        ones, without accuracies where the metric is another one.
+    ``declared`` is what ``synthdistill-table --rows`` takes. A property (a column before the
+    benchmarks) that no row knows is left out. Published rows come after the measured ones, without
+    accuracies where the metric is another one.
     """
-    metric = declared["metric"]
-    entries, problems = _entries(declared)
-    measured = measure_entries(entries, metric, reader)
-    compared = _compare(declared, entries, measured, reader)
+    metric, properties = declared["metric"], [*declared["properties"], "seeds"]
+    rows: list[dict[str, Any]] = []
+    models: dict[str, list[Path]] = {}
+    traced: list[TracedValue] = []
+    problems: list[str] = []
+    for row in declared["rows"]:
+        if "published" in row:
+            continue
+        label, folders = row["label"], [Path(folder) for folder in row.get("folders", ())]
+        models[label] = folders
+        rows.append({"section": row.get("section", ""), "model": label, "kind": "measured"})
+        rows[-1] |= {"source": "", "training_data": row.get("training_data")}
+        try:
+            rows[-1] |= _properties(row, folders[0], declared) if folders else {}
+        except SynthDistillError as error:
+            problems.append(error.message)
+        measured = measure(label, folders, metric, reader)
+        rows[-1] |= measured.cells
+        traced += measured.traced
+        problems += measured.problems
+    compared = _compare(declared, models, rows, reader)
     published = [select_published(**r["published"]) for r in declared["rows"] if "published" in r]
     hidden = [] if metric == "accuracy" else list(BENCHMARKS)
     others = [results.drop(columns=hidden) for results in published]
-    rows = pd.concat([pd.DataFrame(measured.rows, dtype=object), *others], ignore_index=True)
-    names = [name for name in dict.fromkeys([*declared["properties"], "seeds"]) if name in rows]
-    columns = [PROPERTIES[name] for name in names if rows[name].notna().any()]
+    every = pd.concat([pd.DataFrame(rows, dtype=object), *others], ignore_index=True)
+    known = [name for name in dict.fromkeys(properties) if name in every]
+    columns = [PROPERTIES[name] for name in known if every[name].notna().any()]
     columns += [Column(name, reader.title(name), 100.0, 2) for name in reader.databases]
     for name in compared:
         title = f"{reader.title(name)}, difference"
         columns.append(Column(f"{name}_difference", title, 100.0, 2))
     shown = [column.key for column in columns]
     notes = [
-        *_metric_notes(metric, reader, shown, bool(measured.traced)),
+        *_metric_notes(metric, reader, shown, bool(traced)),
         *([NOTE.format(reference=declared["reference"])] if compared else []),
-        *_reservations(measured, reader),
+        *_reservations(rows, traced, reader),
         "An empty cell is unknown or not measured.",
         *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown),
         *declared.get("notes", ()),
     ]
-    table = Table(declared["title"], columns, rows, notes)
-    return Report(table, entries, measured.traced, problems + measured.problems)
+    table = Table(declared["title"], columns, every, notes)
+    return Report(table, models, traced, list(dict.fromkeys(problems)))
 
 
-def _entries(declared: Mapping[str, Any]) -> tuple[list[Entry], list[str]]:
-    """Make the measured rows with their properties, and say what could not be read."""
-    entries, problems = [], []
-    for row in declared["rows"]:
-        if "published" in row:
-            continue
-        models = [Path(folder) for folder in row.get("folders", ())]
-        values = {"training_data": row.get("training_data")}
-        try:
-            if models:
-                values |= run_properties(models[0])
-                file = Path(row.get("file", models[0] / "student.safetensors"))
-                if file.is_file() and {*COSTS} & {*declared["properties"]}:
-                    from .complexity import model_properties
+def _properties(row: Mapping[str, Any], model: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell what a model was trained with and, if it is asked for, what it costs."""
+    file = Path(row.get("file", model / "student.safetensors"))
+    wanted = {*COSTS} & {*declared["properties"]}
+    if not wanted or not file.is_file():
+        return run_properties(model)
+    from .complexity import model_properties
 
-                    values |= model_properties(
-                        file,
-                        row.get("kind", "student"),
-                        timed="seconds" in declared["properties"],
-                        networks=declared.get("networks", ()),
-                    )
-        except SynthDistillError as error:
-            problems.append(error.message)
-        entries.append(Entry(row["label"], models, row.get("section", ""), values))
-    return entries, problems
+    kind, networks = row.get("kind", "student"), declared.get("networks", ())
+    costs = model_properties(file, kind, timed="seconds" in wanted, networks=networks)
+    return run_properties(model) | costs
 
 
 def _compare(
-    declared: Mapping[str, Any], entries: Sequence[Entry], measured: Measured, reader: ScoreReader
+    declared: Mapping[str, Any],
+    models: Mapping[str, Sequence[Path]],
+    rows: Sequence[dict[str, Any]],
+    reader: ScoreReader,
 ) -> list[str]:
     """Add to measured rows how far they are from that of reference; give where there are any."""
-    label, compared = declared.get("reference"), []
+    label = declared.get("reference")
     if label is None:
         return []
-    labels = [entry.label for entry in entries]
-    if label not in labels or declared["metric"] != "accuracy":
+    if label not in models or declared["metric"] != "accuracy":
         raise SynthDistillError(
             f"the reference {label!r} is no row that is measured, or the metric is not accuracy. "
-            f"Rows: {', '.join(labels)}.{nearest(label, labels)}"
+            f"Rows: {', '.join(models)}.{nearest(label, models)}"
         )
-    first = labels.index(label)
+    (first,) = (row for row in rows if row["model"] == label)
+    compared = {}
     for name in reader.databases:
-        found = [name in row for row in measured.rows]
-        if not found[first]:
-            continue
-        reference = [reader.read(model, name) for model in entries[first].models]
-        for entry, row, known in zip(entries, measured.rows, found, strict=True):
-            if known and entry.label != label:
-                ours = [reader.read(model, name) for model in entry.models]
-                if told := difference(ours, reference):
-                    key = f"{name}_difference"
+        for row in rows:
+            if row is not first and name in row and name in first:
+                ours, theirs = (
+                    [reader.read(model, name) for model in models[one]]
+                    for one in (row["model"], label)
+                )
+                if told := difference(ours, theirs):
+                    key = compared[name] = f"{name}_difference"
                     row |= {key: told.value, f"{key}_low": told.low, f"{key}_high": told.high}
                     row[f"{key}_p"] = told.p
-                    compared.append(name)
-    return list(dict.fromkeys(compared))
+    return list(compared)
 
 
 def _metric_notes(
@@ -186,10 +186,12 @@ def _metric_notes(
         )
 
 
-def _reservations(measured: Measured, reader: ScoreReader) -> Iterator[str]:
+def _reservations(
+    rows: Sequence[Mapping[str, Any]], traced: Sequence[TracedValue], reader: ScoreReader
+) -> Iterator[str]:
     """Say of which scores the origin is not what it should be, and which pairs were not scored."""
     marks: dict[str, dict[str, None]] = {}
-    for cell in measured.traced:
+    for cell in traced:
         for origin in cell.origins:
             where = f"{cell.row} ({reader.title(cell.column)})"
             marks.setdefault(origin.mark, {})[where] = None
@@ -198,18 +200,17 @@ def _reservations(measured: Measured, reader: ScoreReader) -> Iterator[str]:
             yield f"Scores {mark}: {', '.join(cells)}."
     never = [
         f"{row['model']} ({reader.title(name)}) {row[f'{name}_never_match']:,}"
-        for row in measured.rows
+        for row in rows
         for name in reader.databases
         if f"{name}_never_match" in row
     ]
     if never:
-        yield (
-            "Pairs that never match, for one of their images could not be used: "
-            f"{', '.join(never)}."
-        )
+        yield f"Pairs that never match, for an image could not be used: {', '.join(never)}."
 
 
-def draw_report(entries: Sequence[Entry], reader: ScoreReader, folder: Path) -> list[Path]:
+def draw_report(
+    models: Mapping[str, Sequence[Path]], reader: ScoreReader, folder: Path
+) -> list[Path]:
     """Draw ROC, DET and histograms of each benchmark, and the training curves, as PNG and PDF.
 
     Of a row with several seeds the first is drawn. Score files that cannot be read are left out.
@@ -217,7 +218,7 @@ def draw_report(entries: Sequence[Entry], reader: ScoreReader, folder: Path) -> 
     from . import plots
 
     written: list[Path] = []
-    first = {entry.label: entry.models[0] for entry in entries if entry.models}
+    first = {label: folders[0] for label, folders in models.items() if folders}
     styles = plots.styles(first)
     for database in reader.databases:
         scores = {}

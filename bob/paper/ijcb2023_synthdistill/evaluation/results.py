@@ -4,7 +4,6 @@ import functools
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,14 +34,11 @@ def find_models(folders: Sequence[Path]) -> dict[str, Path]:
         try:
             found = list(_walk(folder, folder, MAX_DEPTH))
         except OSError as error:
-            raise SynthDistillError(
-                f"cannot read the results folder {folder}: {error.strerror}"
-            ) from error
+            raise SynthDistillError(f"cannot read the results in {folder}: {error}") from error
         if not found:
             raise SynthDistillError(
-                f"no model in {folder}: expected MODEL/student.safetensors (from "
-                f"synthdistill-train) or MODEL/DATABASE/{SCORES} (from bob bio pipeline simple "
-                "... -o MODEL/DATABASE) in it."
+                f"no model in {folder}: expected MODEL/student.safetensors or "
+                f"MODEL/DATABASE/{SCORES} in it."
             )
         models += found
     names = [name for name, _ in models]
@@ -67,13 +63,11 @@ def _by_numbers(path: Path) -> list[tuple[int, float, str]]:
 
 
 def run_properties(folder: Path) -> dict[str, Any]:
-    """Read from a run folder's ``options.json`` and ``log.csv`` what a model was trained with.
+    """Read from ``options.json`` and ``log.csv`` of a run folder what a model was trained with.
 
-    Returns
-    -------
-        ``images``: generated images that the student learned from, fresh and re-sampled, as logged;
-        ``sampling``: the strategy; ``coefficient``: of the re-sampling, where there is one. Empty
-        for a model that was not trained here.
+    ``images`` are the generated ones that the student learned from, fresh and re-sampled, as
+    logged; there is a ``coefficient`` where the ``sampling`` has one. Nothing is known of a model
+    that was not trained here.
     """
     options, log = folder / "options.json", folder / "log.csv"
     values: dict[str, Any] = {}
@@ -102,8 +96,7 @@ def open_database(name: str) -> Verification:
     if not name.endswith((".csv", ".py")) or not Path(name).is_file():
         raise SynthDistillError(
             f"there is no benchmark `{name}`.{nearest(name, benchmarks())} Choose one of "
-            f"{', '.join(benchmarks())}, or name a list of your own (*.csv) or a Python file "
-            "(*.py) that defines `database`."
+            f"{', '.join(benchmarks())}, a list of your own (*.csv) or a Python file (*.py)."
         )
     if name.endswith(".csv"):
         return Verification.from_csv(name)
@@ -154,57 +147,41 @@ class ScoreReader:
         return read_scores(model / database / SCORES, self.databases[database])
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row to be measured: label, a model's folder for each seed, section, and cells by key."""
-
-    label: str
-    models: Sequence[Path]
-    section: str = ""
-    values: Mapping[str, float | str | None] = field(default_factory=dict)
-
-
 class Measured(NamedTuple):
-    """Rows of a table, where each measured value comes from, and what could not be measured."""
+    """Cells of a row by key, where each measured value comes from, and what could not be."""
 
-    rows: list[dict[str, Any]]
+    cells: dict[str, Any]
     traced: list[TracedValue]
     problems: list[str]
 
 
-def measure_entries(entries: Sequence[Entry], metric: str, reader: ScoreReader) -> Measured:
-    """Measure rows: a column for each of the reader's databases.
+def measure(label: str, models: Sequence[Path], metric: str, reader: ScoreReader) -> Measured:
+    """Measure a row, a model for each seed, on each of the reader's databases.
 
     The metric is ``accuracy``, ``eer`` or ``tar@FAR``, the true accept rate at a false one. A row
     of one model shows its value and, of accuracy, the deviation over folds; a row of several seeds
     the mean and the sample standard deviation over seeds, and the number of seeds. A database on
     which a model was never evaluated is an empty cell, and no problem.
     """
-    measured = Measured([], [], [])
-    for entry in entries:
-        row: dict[str, Any] = {"section": entry.section, "model": entry.label, **entry.values}
-        row |= {"kind": "measured", "source": ""}
-        row |= {"seeds": str(len(entry.models))} if len(entry.models) > 1 else {}
-        measured.rows.append(row)
-        for database in reader.databases:
-            if not any((model / database).is_dir() for model in entry.models):
-                continue
-            try:
-                found = [summary(reader.read(model, database)) for model in entry.models]
-            except SynthDistillError as error:
-                if error.message not in measured.problems:
-                    measured.problems.append(error.message)
-                continue
-            name, _, far = metric.partition("@")
-            values = [one["tar_at_far"][f"{float(far):g}"] if far else one[name] for one in found]
-            if None in values:  # too few pairs
-                continue
-            value, deviation = values[0], found[0].get(f"{metric}_std")
-            if len(found) > 1:
-                value, deviation = statistics.fmean(values), statistics.stdev(values)
-            row |= {database: value, f"{database}_std": deviation}
-            if never := sum(one["never_match"] for one in found):
-                row[f"{database}_never_match"] = never
-            origins = [reader.trace(model, database) for model in entry.models]
-            measured.traced.append(TracedValue(entry.label, database, value, origins))
+    measured = Measured({"seeds": str(len(models))} if len(models) > 1 else {}, [], [])
+    for database in reader.databases:
+        if not any((model / database).is_dir() for model in models):
+            continue
+        try:
+            found = [summary(reader.read(model, database)) for model in models]
+        except SynthDistillError as error:
+            measured.problems.append(error.message)
+            continue
+        name, _, far = metric.partition("@")
+        values = [one["tar_at_far"][f"{float(far):g}"] if far else one[name] for one in found]
+        if None in values:  # too few pairs
+            continue
+        value, deviation = values[0], found[0].get(f"{metric}_std")
+        if len(found) > 1:
+            value, deviation = statistics.fmean(values), statistics.stdev(values)
+        measured.cells.update({database: value, f"{database}_std": deviation})
+        if never := sum(one["never_match"] for one in found):
+            measured.cells[f"{database}_never_match"] = never
+        origins = [reader.trace(model, database) for model in models]
+        measured.traced.append(TracedValue(label, database, value, origins))
     return measured

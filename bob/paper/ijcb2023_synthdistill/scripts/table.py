@@ -104,6 +104,8 @@ def table(
     A score file that is incomplete, corrupt, or not of the model beside it is named, its cell stays
     empty, and the exit status is 1.
     """
+    import itertools
+
     from ..benchmarks.benchmark import benchmarks
     from ..evaluation.provenance import describe_provenance
     from ..evaluation.report import draw_property, draw_report, make_report
@@ -124,7 +126,7 @@ def table(
             f"{', '.join(reader.databases)}, and a table without values is not written. Evaluate, "
             "as `bob bio pipeline simple -d DATABASE -p MODEL/pipeline.py -o MODEL/DATABASE`."
         )
-    for model in dict.fromkeys(model for entry in report.entries for model in entry.models):
+    for model in dict.fromkeys(itertools.chain(*report.models.values())):
         for path in sorted(model.glob(f"*/{SCORES}")):
             if path.parent.name not in (*benchmarks(), *reader.databases):
                 click.echo(
@@ -144,7 +146,7 @@ def table(
             temporary.write_text(listing + "\n", encoding="utf-8")
     names = [path.name for path in written]
     if plots:
-        written += draw_report(report.entries, reader, output)
+        written += draw_report(report.models, reader, output)
         if "plot" in declared:
             written += draw_property(declared, report.table, reader, output)
     pictures = (len(written) - len(names)) // 2
