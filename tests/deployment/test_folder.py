@@ -101,9 +101,9 @@ def test_a_generator_is_found_by_its_content(tmp_path, run, micro_generator):
         return Source(run, run, {"files": {"generator": {"path": str(path), "sha256": digest}}})
 
     digest = hashlib.sha256(micro_generator.read_bytes()).hexdigest()
-    with pytest.raises(SynthDistillError, match=r"is not at .*moved.pkl any more"):
+    with pytest.raises(SynthDistillError, match=r"is not at .*moved.pkl"):
         of(tmp_path / "moved.pkl", digest).generator()
-    with pytest.raises(SynthDistillError, match="any more"):  # another file lies there now
+    with pytest.raises(SynthDistillError, match="say where"):  # another file lies there now
         of(micro_generator, "0" * 64).generator()
     # the package's own, wherever the package was when it trained
     own = next(room.Path(room.__file__).parents[1].rglob("generator.safetensors"))

@@ -15,13 +15,8 @@ def read_benchmarks(run: Path) -> Iterator[dict[str, Any]]:
     """Read the score files ``RUN/BENCHMARK/scores-dev.csv`` of a run.
 
     Scores that are of another student, other pairs or other images than there are now are refused.
-
-    Yields
-    ------
-        ``name``, ``title``, ``drawn`` (not of real faces), ``pairs``, ``impostors``, ``accuracy``,
-        ``accuracy_std``, ``mirror`` (whether an embedding is f(face) + f(mirrored face)) and
-        ``thresholds``: cosines that must be exceeded, by the FMR as text; a rate that the number
-        of impostors cannot tell is left out.
+    ``mirror`` tells whether an embedding is f(face) + f(mirrored face); ``thresholds`` are cosines
+    that must be exceeded, by the FMR as text, but for rates that the impostors cannot tell.
     """
     for name, benchmark in benchmarks().items():
         if not (run / name / SCORES).is_file():
@@ -30,8 +25,7 @@ def read_benchmarks(run: Path) -> Iterator[dict[str, Any]]:
         scores, origin = reader.read(run, name), reader.trace(run, name)
         if origin.record is None:
             raise SynthDistillError(
-                f"nothing says what {run / name / SCORES} is of: it was not written by this "
-                "package's pipeline. Evaluate again, or move it away."
+                f"nothing says what {run / name / SCORES} is of: evaluate again, or move it away."
             )
         values, genuine = scores["score"].to_numpy(), scores["genuine"].to_numpy()
         thresholds = {f"{far:g}": threshold_at_far(values, genuine, far) for far in FARS}

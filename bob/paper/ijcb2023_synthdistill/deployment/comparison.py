@@ -56,8 +56,7 @@ class Model:
         if not known:
             names = ", ".join(one["name"] for one in self.benchmarks) or "none"
             raise SynthDistillError(
-                f"{self.recipe} has no threshold from {name}; there are those of: {names}. "
-                "Evaluate it there, and export it again."
+                f"{self.recipe} has no threshold from {name}; there are those of: {names}."
             )
         most = max(one["impostors"] for one in known)
         raise SynthDistillError(
@@ -78,16 +77,11 @@ def _read_config(file: Path) -> list[dict[str, Any]]:
             one["name"], one["title"], one["drawn"], one["mirror"], one["impostors"]
             one["thresholds"] = {key: float(t) for key, t in one["thresholds"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SynthDistillError(
-            f"cannot read {path}, which says where thresholds are from: {error!r}. Export again, "
-            "or move it away."
-        ) from error
+        raise SynthDistillError(f"cannot read {path}: {error!r}. Export again.") from error
     if known is None:
         return []
     if file.is_file() and sha256(file) != known["sha256"]:
-        raise SynthDistillError(
-            f"{file} is not the file that {path.name} describes: it was replaced. Export again."
-        )
+        raise SynthDistillError(f"{file} is not what {path} says: it was replaced. Export again.")
     return measured
 
 

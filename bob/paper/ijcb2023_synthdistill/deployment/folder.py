@@ -35,8 +35,7 @@ class Source:
         if not student.is_file():
             raise SynthDistillError(
                 f"expected a run folder with student.safetensors, or a student's file, at {path}: "
-                f"{'it holds none' if path.is_dir() else 'there is nothing'}. Train one with "
-                "`synthdistill-train`, or correct the path."
+                f"{'it holds none' if path.is_dir() else 'there is nothing'}."
             )
         options = student.parent / "options.json"
         if student.name != "student.safetensors" or not options.is_file():
@@ -48,20 +47,15 @@ class Source:
                 raise TypeError("its options are not those of a run")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SynthDistillError(
-                f"cannot read {options}, which says what the student was trained on: {error!r}. "
-                f"Copy {student.name} elsewhere to export it without."
+                f"cannot read {options}, what the student was trained on: {error!r}. Copy "
+                f"{student.name} elsewhere to export it without."
             ) from error
         return cls(student, student.parent, record)
 
     def generator(self) -> Path:
         """Find the generator of the run, of several the first, by its content."""
-        if not self.record:
-            raise SynthDistillError(
-                f"8 bits are calibrated on generated faces, and nothing beside {self.student} says "
-                "by which generator: name it with --generator FILE, or leave them out with "
-                "--no-int8."
-            )
-        files = (file for name, file in self.record["files"].items() if "generator" in name)
+        known = self.record.get("files", {})
+        files = (file for name, file in known.items() if "generator" in name)
         recorded = next(files, {"path": "", "sha256": "none"})
         # a file of this package lies elsewhere on another machine
         own = recorded["path"].rpartition("/ijcb2023_synthdistill/")[2]
@@ -70,25 +64,21 @@ class Source:
             if path.is_file() and sha256(path) == recorded["sha256"]:
                 return path
         raise SynthDistillError(
-            f"8 bits are calibrated on generated faces, and the generator of the run is not at "
-            f"{recorded['path'] or 'a known place'} any more: say where it is with --generator "
-            "FILE, or leave them out with --no-int8."
+            f"8 bits are calibrated on generated faces, and the generator of {self.student} is not "
+            f"at {recorded['path'] or 'a known place'}: say where with --generator FILE, or leave "
+            "them out with --no-int8."
         )
 
 
 def check_folder(folder: Path, force: bool) -> None:
     """Refuse to write into a folder with something else in it, and ever into a run folder."""
     if any((folder / name).exists() for name in ("options.json", "student.safetensors")):
-        raise SynthDistillError(
-            f"{folder} is a run folder, and an export has a pipeline.py of its own: give a folder "
-            "below it, or another one."
-        )
+        raise SynthDistillError(f"{folder} is a run folder: export into one below it, or another.")
     if folder.exists() and not folder.is_dir():
         raise SynthDistillError(f"{folder} is a file: give another name for the folder.")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise SynthDistillError(
-            f"{folder} exists and is not empty: give another name, or --force to replace the "
-            "export in it."
+            f"{folder} is not empty: give another name, or --force to replace the export in it."
         )
 
 
@@ -171,17 +161,10 @@ def _quantise(made: Path, generator: Path, count: int) -> dict[str, Any]:
     logger.info(
         "8 bits: mean cosine to the float embeddings %.4f, least %.4f; %d of %d operations stay in "
         "float32",
-        found.mean_cosine,
-        found.least_cosine,
-        found.kept,
-        len(found.damage),
+        *(found.mean_cosine, found.least_cosine, found.kept, len(found.damage)),
     )
     if found.mean_cosine < WANTED:
-        logger.warning(
-            "8 bits cost this student much: evaluate %s before you use it (%s)",
-            INT8,
-            PIPELINES[INT8],
-        )
+        logger.warning("8 bits cost this student much: evaluate it first (%s)", PIPELINES[INT8])
     return {"calibration_faces": count, "generator_sha256": sha256(generator), **found._asdict()}
 
 

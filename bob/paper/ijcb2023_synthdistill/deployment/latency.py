@@ -21,17 +21,8 @@ PASSES, WARM_UP = 200, 20
 def measure_latency(network: nn.Module, models: Mapping[str, Path]) -> dict[str, Any]:
     """Time batches of one face on the CPU, with one thread and with all.
 
-    Parameters
-    ----------
-    network
-        The student in torch, which takes pixels.
-    models
-        ONNX files by name.
-
-    Returns
-    -------
-        ``processor``, ``passes``, and ``ms``: for ``torch`` and each name, by number of threads,
-        ``median`` and ``p95`` (95th percentile) in milliseconds.
+    ``network`` is the student in torch, which takes pixels, ``models`` are ONNX files by name.
+    Gives, for ``torch`` and each name, by number of threads, median and 95th percentile.
     """
     face = np.random.default_rng(0).uniform(0, 255, (1, 3, FACE_SIZE, FACE_SIZE))
     tensor = torch.from_numpy(face := face.astype(np.float32))

@@ -60,7 +60,7 @@ class Detector:
         if not path.is_file():
             raise SynthDistillError(
                 f"expected the face detector, found nothing at {path}. Get it with "
-                "`synthdistill-fetch detector`; or give faces that are aligned, with --aligned."
+                "`synthdistill-fetch detector`, or give aligned faces (--aligned)."
             )
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), CONFIDENCE)
@@ -101,22 +101,19 @@ def open_photograph(path: Path, detector: Detector) -> Photograph:
     image = load_image(ImageSource(str(path), aligned=False))
     faces = detector.find(image)
     if not faces:
-        raise SynthDistillError(
-            f"{path}: no face was found in {image.shape[2]}x{image.shape[1]} pixels. Give another "
-            "photograph, or the positions of the eyes."
-        )
+        size = f"{image.shape[2]}x{image.shape[1]}"
+        raise SynthDistillError(f"{path}: no face was found in {size} pixels. Mark the eyes?")
     landmarks = faces[0]
     distance = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     if distance < MIN_EYE_DISTANCE:
         raise SynthDistillError(
-            f"{path}: the face is too small, {distance:.0f} pixels from eye to eye. At least "
-            f"{MIN_EYE_DISTANCE} are needed: give a larger photograph of it."
+            f"{path}: the face is too small, {distance:.0f} pixels from eye to eye: at least "
+            f"{MIN_EYE_DISTANCE} are needed."
         )
     face, outside = warp(image, landmarks)
     if outside > MAX_OUTSIDE:
         raise SynthDistillError(
-            f"{path}: the face is cut off by the border, {outside:.0%} of it lie outside. Give a "
-            "photograph with the whole face."
+            f"{path}: the face is cut off by the border, {outside:.0%} of it lie outside."
         )
     x, y = landmarks.mean(axis=0)
     several = f"{len(faces)} faces, the largest is taken: that around ({x:.0f}, {y:.0f})"
@@ -144,11 +141,8 @@ def open_aligned(path: Path) -> Photograph:
 def warp(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, float]:
     """Turn, scale and shift five landmarks ``[5, 2]`` to those of an aligned face.
 
-    The best similarity in the sense of least squares, bilinear after a reduction by area.
-
-    Returns
-    -------
-        The face ``[3, 112, 112]``, and the share of it that lies outside of the image: black.
+    The best similarity in the sense of least squares, bilinear after a reduction by area. Gives the
+    face ``[3, 112, 112]``, and the share of it that lies outside of the image: black.
     """
     import cv2
 

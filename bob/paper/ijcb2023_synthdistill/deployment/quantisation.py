@@ -4,9 +4,6 @@ Ranges of activations are those that generated faces have: no photograph is need
 eight bits cost is measured operation by operation; those that cost most are computed in float32.
 """
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from .. import faces as conventions
 from ..files import atomic_write
 from ..generators import load_generator
 from ..recognition.onnx_network import open_session
-from .onnx_export import INPUT, import_onnx, save_model
+from .onnx_export import INPUT, import_onnx, quiet, save_model
 
 PROBES = 64
 """Generated faces, none of those of the calibration, on which the damage is measured."""
@@ -64,17 +61,10 @@ def generate_faces(generator: Path, count: int) -> np.ndarray:
 
 
 def quantise(model: Path, path: Path, faces: np.ndarray) -> Quantised:
-    """Write an exported student with 8-bit weights (per channel) and activations.
+    """Write the exported student ``model`` with 8-bit weights (per channel) and activations.
 
-    Parameters
-    ----------
-    model
-        The file in float32.
-    path
-        Where the new one goes, in the QDQ form that onnxruntime's providers share.
-    faces
-        As :py:func:`generate_faces` gives them: the last :py:data:`PROBES` measure, the others
-        calibrate.
+    It is in the QDQ form that onnxruntime's providers share. Of the faces, those of
+    :py:func:`generate_faces`, the last :py:data:`PROBES` measure, the others calibrate.
     """
     import_onnx()
     import onnx
@@ -114,7 +104,7 @@ class _Quantiser:
 
         self.folder, self.faces = folder, faces
         self.model = folder / "model.onnx"
-        with _quiet():
+        with quiet():
             # its optimisation would take hard swishes apart, whose parts 8 bits harm
             quant_pre_process(model, self.model, skip_optimization=True, skip_symbolic_shape=True)
         nodes = onnx.load(self.model).graph.node
@@ -124,7 +114,7 @@ class _Quantiser:
         """Write the model with the chosen nodes in 8 bits."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        with _quiet():
+        with quiet():
             quantize_static(
                 self.model,
                 path,
@@ -162,15 +152,3 @@ def _cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Compare embeddings ``[N, D]`` one by one: ``[N]``."""
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     return (found * expected).sum(axis=1) / lengths
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what onnxruntime's tools print and warn of."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(level)
