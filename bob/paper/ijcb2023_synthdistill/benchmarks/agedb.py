@@ -53,11 +53,7 @@ def _read_splits(path: Path) -> Any:
 
 def _name(value: Any) -> str:
     """Read an image's name: text, or the first field of a structure."""
-    while isinstance(value, list):
-        value = value[0]
-    if not isinstance(value, str):
-        raise ValueError("an image has no name")
-    return value
+    return _name(value[0]) if isinstance(value, list) else value
 
 
 def read_agedb(path: Path, pairs: int) -> list[ListedPair]:
@@ -83,14 +79,12 @@ def read_agedb(path: Path, pairs: int) -> list[ListedPair]:
     except Exception as error:  # a damaged file can fail anywhere
         said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
         raise SynthDistillError(
-            f"{path} is not AgeDB's protocol (a MATLAB file of version 5 to 7, in whose `splits` "
-            "images, 2 x N, stand with N labels +1 or -1), or it is damaged: "
+            f"{path} is not AgeDB's protocol, or it is damaged: "
             f"{(said or str(error)).split(chr(10))[-1][:200]!a}. Get the official file again."
         ) from error
     sizes = numpy.bincount([pair.fold for pair in listed], minlength=FOLDS).tolist()
     if sizes != [pairs // FOLDS] * FOLDS:
         raise SynthDistillError(
-            f"{path} has splits of {sizes[:20]} pairs: {FOLDS} of {pairs // FOLDS:,} were "
-            "expected. Get the official one."
+            f"{path} has splits of {sizes[:20]} pairs: {FOLDS} of {pairs // FOLDS:,} were expected."
         )
     return listed

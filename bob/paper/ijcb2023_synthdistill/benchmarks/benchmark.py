@@ -20,25 +20,12 @@ ENTRY_POINTS = "synthdistill.benchmark"
 class Benchmark:
     """What distinguishes one benchmark from the others.
 
-    Parameters
-    ----------
-    name, title
-        As commands take it and as tables print it: ``cfp-fp``, ``CFP-FP``.
-    pairs
-        Number of pairs, half of them genuine, in 10 folds; 0 for a list of one's own, which may
-        have any number of each kind and any folds.
-    list_name, read_list
-        The official pair list, relative to its folder, or the path of one's own; and what reads it,
-        given its path and the number of pairs.
-    bin_name
-        InsightFace's file.
-    key
-        ``bob config set`` key of the folder with the files.
-    drawn
-        Whether its faces are drawn: it then says nothing about real ones.
-    provide
-        Draws or finds the files when no folder is given. Takes the benchmark, and the number of
-        pairs if one was asked for; gives the folder or file, and the number of pairs in it.
+    Half of the ``pairs`` are genuine, in 10 folds; of a list of one's own, which may have any
+    number of each kind and any folds, it is 0. ``list_name`` is the official pair list, relative to
+    its folder, or the path of one's own, ``bin_name`` InsightFace's file, ``key`` names the folder
+    with them for ``bob config set``. ``drawn`` faces say nothing about real ones. When no folder is
+    given, ``provide`` draws or finds the files: it takes the benchmark, and the number of pairs if
+    one was asked for; it gives the folder or file, and the number of pairs in it.
     """
 
     name: str
@@ -85,16 +72,13 @@ def get_benchmark(name: str, pairs: int | None = None) -> Benchmark:
     known = benchmarks()
     if name not in known:
         raise SynthDistillError(
-            f"there is no benchmark `{name}`. Choose one of: {', '.join(known)}."
-            + nearest(name, known)
+            f"there is no benchmark `{name}`.{nearest(name, known)} Choose one of: "
+            f"{', '.join(known)}."
         )
     if pairs is None:
         return known[name]
     if pairs <= 0 or pairs % 20:
-        raise SynthDistillError(
-            f"{pairs} pairs do not make 10 folds with as many genuine as impostor pairs: a "
-            "multiple of 20 was expected."
-        )
+        raise SynthDistillError(f"{pairs} pairs: a multiple of 20 was expected, for 10 folds.")
     return replace(known[name], pairs=pairs)
 
 
@@ -106,7 +90,7 @@ def own_benchmark(path: Path, name: str | None = None, title: str | None = None)
         name += "-pairs" * (name in benchmarks())
     if name in benchmarks() or not re.fullmatch(r"\w[\w.-]{0,99}", name):
         raise SynthDistillError(
-            f"the name {name[:100]!a} is that of a benchmark, or has other characters than "
-            "letters, digits, `.`, `_` and `-`: choose another one for pairs of your own."
+            f"the name {name[:100]!a} is a benchmark's, or has other characters than letters, "
+            "digits, `.`, `_` and `-`: choose another one for pairs of your own."
         )
     return Benchmark(name, title or name, 0, str(path), read_own, bin_name="", key="")

@@ -64,8 +64,8 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
         raise SynthDistillError(
             f"no {benchmark.title}: {directory} {found}. Expected there: InsightFace's "
             f"`{benchmark.bin_name}`, or the official list `{benchmark.list_name}` with the "
-            f"images, either aligned to {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels or with a "
-            f"`{EYES_FILE}`. Name another place by `bob config set {benchmark.key} FOLDER`."
+            f"images, aligned or with a `{EYES_FILE}`. Name another place by `bob config set "
+            f"{benchmark.key} FOLDER`."
         )
     drawn = any(map(is_drawn, opened.sources[:20])) or any(
         DRAWN_MARK.decode().lower() in name.lower() for name in opened.pairs.images[:20]
@@ -73,8 +73,8 @@ def open_layout(benchmark: Benchmark, directory: Path, *, complete: bool = True)
     if drawn and benchmark.pairs and not benchmark.drawn:
         raise SynthDistillError(
             f"{directory} holds drawn faces ({DRAWN_MARK.decode()}), and not {benchmark.title}: "
-            f"found {opened.description}. Their accuracy must not stand for that on photographs. "
-            f"Name the folder of the real files by `bob config set {benchmark.key} FOLDER`."
+            f"{opened.description}. Name the folder of the real files by `bob config set "
+            f"{benchmark.key} FOLDER`."
         )
     logger.info("%s: %s", benchmark.name, opened.description)
     return dataclasses.replace(opened, drawn=drawn and not benchmark.pairs)
@@ -141,8 +141,7 @@ def _find_images(
     if missing and (complete or len(missing) == len(names)):
         raise SynthDistillError(
             f"{len(missing):,} of {len(names):,} images of {benchmark.title} are missing in "
-            f"{folder}: {first(missing)} (as {'/'.join(IMAGE_SUFFIXES)}). Unpack or copy them "
-            "again, with all folders."
+            f"{folder}: {first(missing)} (as {'/'.join(IMAGE_SUFFIXES)}). Copy them again."
         )
     return folder, [file or f"{folder}/{name}" for name, file in zip(names, files, strict=True)]
 
@@ -186,7 +185,6 @@ def _check_aligned(benchmark: Benchmark, source: ImageSource) -> None:
     if (height, width) != (ALIGNED_SIZE, ALIGNED_SIZE):
         raise SynthDistillError(
             f"the images of {benchmark.title} are not aligned: {source} has {width}x{height} "
-            f"pixels, {ALIGNED_SIZE}x{ALIGNED_SIZE} were expected. Give the aligned images, or "
-            f"put the eye positions of all images beside the list, in `{EYES_FILE}` with the "
-            f"columns {', '.join(EYES_COLUMNS)}."
+            f"pixels. Give aligned ones, of {ALIGNED_SIZE}x{ALIGNED_SIZE}, or put the eyes"
+            f" beside the list, in `{EYES_FILE}` with the columns {', '.join(EYES_COLUMNS)}."
         )

@@ -56,6 +56,6 @@ def with_folds(listed: Sequence[ListedPair], path: Path) -> tuple[list[ListedPai
     if len(numbers) < 2 or found < 2:
         raise SynthDistillError(
             f"{path} lists {len(listed):,} pairs ({words}): some of each kind, in at least two "
-            "folds, were expected. Without the column `fold`, folds are made."
+            "folds, were expected."
         )
     return list(listed), words + (" made in their order" if made else "")

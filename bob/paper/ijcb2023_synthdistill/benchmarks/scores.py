@@ -19,10 +19,9 @@ def read_scores(path: Path | str, database: "Verification") -> "pandas.DataFrame
     """Read the scores of all pairs of a benchmark from Bob's ``scores-dev.csv``.
 
     Gives the pairs in listed order: columns left, right, genuine, fold, score. A pair that is
-    listed several times has been scored once: it gets its score each time. Which image of a pair
-    was the probe does not matter. A file of another benchmark, pairs that are missing, not in the
-    list or twice in the file, and scores that are no numbers are refused. Minus infinity is the
-    score of pairs that are to match never: one of their images could not be used.
+    listed several times has been scored once: it gets its score each time. A file of another
+    benchmark, or that has not exactly the pairs of this, is refused. Minus infinity is the score of
+    pairs that never match: one of their images could not be used.
     """
     scores = _read(Path(path))
     names = scores[_PROBE].str.split("/", n=1).str[0]
@@ -69,8 +68,7 @@ def _read(path: Path) -> "pandas.DataFrame":
     if absent := [name for name in (_PROBE, _REFERENCE, "score") if name not in scores]:
         raise SynthDistillError(
             f"{path} lacks the columns {', '.join(absent)}. Expected: the scores-dev.csv of `bob "
-            "bio pipeline simple`, and not Bob's four-column format, which does not name both "
-            "images of a pair (--write-column-scores)."
+            "bio pipeline simple`, not Bob's four-column format."
         )
     scores["score"] = scores["score"].map(_number)
     return scores

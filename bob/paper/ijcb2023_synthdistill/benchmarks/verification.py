@@ -31,19 +31,11 @@ class Verification:
     Commands that only need pairs and folds use it without waiting for Bob's imports. It is pickled
     without what was read: a worker reads again only if it must.
 
-    Parameters
-    ----------
-    name
-        The benchmark: one of the names of ``benchmark.benchmarks()``, or what describes it.
-    directory
-        The folder with the files, or an InsightFace ``.bin``; without it what ``bob config set``
-        names, or what the benchmark's package provides.
-    pairs
-        Another number of pairs than the official one, a multiple of 20.
-    missing
-        What becomes of images that are missing, unreadable or without eyes (failures to acquire):
-        ``refuse`` ends the evaluation and names them; with ``never-match`` their pairs have the
-        score of minus infinity, and are counted.
+    Without a ``directory`` (or InsightFace ``.bin``) it is what ``bob config set`` names, or what
+    the benchmark's package provides. ``pairs`` is another number of them than the official one.
+    Images that are ``missing``, unreadable or without eyes (failures to acquire) end the evaluation
+    by name (``refuse``), or their pairs have the score of minus infinity and are counted
+    (``never-match``).
     """
 
     def __init__(
@@ -70,14 +62,12 @@ class Verification:
         title: str | None = None,
         missing: Literal["refuse", "never-match"] = "refuse",
     ) -> Self:
-        """Open pairs of one's own.
+        """Open pairs of one's own: CSV, columns ``left``, ``right``, ``genuine``, perhaps ``fold``.
 
-        ``path`` is a CSV file with the columns ``left``, ``right``, ``genuine`` (1 or 0) and
-        perhaps ``fold``: any number of pairs of each kind, any number of folds. Images are paths
-        below ``directory``, without it the list's own folder; they are aligned, or photographs
-        with an ``eye_positions.csv``. ``name`` is for template ids and commands, ``title`` for
-        tables; without them the benchmark is called as its folder (``FOLDER/pairs.csv``), or as
-        the file.
+        Images are paths below ``directory``, without it the list's own folder; they are aligned, or
+        photographs with an ``eye_positions.csv``. ``name`` is for template ids and commands,
+        ``title`` for tables; without them the benchmark is called as its folder
+        (``FOLDER/pairs.csv``), or as the file.
         """
         path = Path(path).expanduser().absolute()
         return cls(own_benchmark(path, name, title), directory or path.parent, missing=missing)
@@ -185,9 +175,8 @@ class Verification:
         if opened.eyes and sizes == {(ALIGNED_SIZE, ALIGNED_SIZE)} and are_elsewhere(opened.eyes):
             raise SynthDistillError(
                 f"all images of {self.benchmark.title} have {ALIGNED_SIZE}x{ALIGNED_SIZE} pixels, "
-                f"as aligned faces have, but the eyes of `{EYES_FILE}` are elsewhere: those of the "
-                "original photographs? Remove that file, or give the photographs. Found: "
-                f"{self.describe()}."
+                f"as aligned faces have, but the eyes of `{EYES_FILE}` are elsewhere: remove that "
+                f"file, or give the photographs. Found: {self.describe()}."
             )
         return unusable
 
@@ -198,9 +187,8 @@ class Verification:
             raise SynthDistillError(
                 f"{len(unusable):,} of {len(self.opened.sources):,} images of "
                 f"{self.benchmark.title} cannot be used: "
-                f"{' '.join(list(unusable.values())[:LISTED])}{more} No scores are computed from a "
-                "part of a benchmark: copy, correct or align these images again; or let them "
-                'never match, by `PairDatabase(..., missing="never-match")` in a configuration.'
+                f"{' '.join(list(unusable.values())[:LISTED])}{more} Copy, correct or align them "
+                'again; or let them never match, by `PairDatabase(..., missing="never-match")`.'
             )
         return unusable
 
