@@ -83,7 +83,7 @@ def other_images(text):
     ("change", "words"),
     [
         (trained_further, "is of another network .* trained further or replaced. Evaluate again"),
-        (half_way, "is not what its evaluation wrote .* ended half-way. Evaluate again"),
+        (half_way, "is not what its evaluation wrote.*ended half-way. Evaluate again"),
         (record(other_images), "is of other pairs or images than lfw has now .* Evaluate again"),
         (record(lambda text: text[: len(text) // 2]), "cannot read .*scores-dev.json"),
         (record(lambda text: text.replace('"format": 1', '"format": 0')), "another form"),

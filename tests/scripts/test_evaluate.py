@@ -40,4 +40,4 @@ def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
 
 
 def test_a_folder_without_a_pipeline_is_told(tmp_path):
-    assert "synthdistill-train" in run(tmp_path, fails=1).output
+    assert "pipeline.py is missing" in run(tmp_path, fails=1).output

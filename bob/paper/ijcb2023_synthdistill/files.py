@@ -140,13 +140,13 @@ def require_path(key: str, what: str) -> Path:
     path = configured_path(key)
     if path is None:
         raise SynthDistillError(
-            f"it is not known where {what} is: {key} is not set. Tell with "
-            f"`bob config set {key} PATH`; `synthdistill-fetch --check` shows all that is missing."
+            f"it is not known where {what} is. Tell with `bob config set {key} PATH`; "
+            "`synthdistill-fetch --check` shows all that is missing."
         )
     if not path.exists():
         raise SynthDistillError(
-            f"expected {what} at {path}, where {key} points, but there is nothing. Put it there, "
-            f"or tell where it is with `bob config set {key} PATH` (the whole path)."
+            f"expected {what} at {path}, but there is nothing. Tell where it is with `bob config "
+            f"set {key} PATH`."
         )
     return path
 

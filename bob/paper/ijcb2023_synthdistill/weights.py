@@ -91,8 +91,7 @@ def load_torch(stream: BinaryIO, path: Path | str, what: str) -> Any:
         reason = f"it asks for the code `{quoted(asked[1])}`" if asked else "it holds other things"
         raise SynthDistillError(
             f"{path} is not {what}, or it is damaged: {reason} where only tensors and plain values "
-            "belong. Nothing of it was executed. Get a file that holds weights alone, such as "
-            "safetensors or a state dict."
+            "belong. Nothing of it was executed. Get a file of weights alone."
         ) from error
     except Exception as error:  # damaged bytes can fail in any way
         raise SynthDistillError(
@@ -131,8 +130,8 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], path: Pa
     broken = [n for n in real if not state[n].to(expected[n].dtype).isfinite().all()]
     if broken:
         raise SynthDistillError(
-            f"{path} holds values that are not finite, in {shorten(sorted(broken))}: it comes from "
-            "a training that diverged, or is damaged. Take another file."
+            f"{path} holds values that are not finite, in {shorten(sorted(broken))}: its training "
+            "diverged, or it is damaged."
         )
     if any(tensor.is_meta for tensor in expected.values()):
         # `to_empty` would take the content of buffers that no file holds
@@ -179,14 +178,11 @@ def check_format(metadata: Mapping[str, str], name: str, version: int, path: Pat
     """Refuse a safetensors file of another format than ``name``, or of another version of it."""
     found, number = metadata.get("format", "none"), metadata.get("format_version")
     if found != name:
-        raise SynthDistillError(
-            f"expected a file of the format {name!r} at {path}; its format is {found!a}: another "
-            "network's file. Correct the path."
-        )
+        raise SynthDistillError(f"{path}: its format is {found!a}, expected was {name!r}.")
     if number != str(version):
         raise SynthDistillError(
-            f"{path} is of version {number!a} of the format {name!r}; this release reads version "
-            f"{version}. Install the release of this package that wrote it, or make the file again."
+            f"{path} is of version {number!a} of the format {name!r}; this release reads "
+            f"{version}. Install the one that wrote it, or make the file again."
         )
 
 

@@ -67,15 +67,8 @@ def _legend(figure: Figure, ax: Axes) -> None:
     """Put the legend of one of the axes below the figure, where it covers nothing."""
     handles, labels = ax.get_legend_handles_labels()
     columns = 2 if max(map(len, labels), default=0) < 40 else 1
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        fontsize=8,
-        frameon=False,
-        handlelength=3.5,
-    )
+    place = {"loc": "outside lower center", "ncols": columns, "handlelength": 3.5}
+    figure.legend(handles, labels, fontsize=8, frameon=False, **place)
 
 
 def _percent(value: float, _: object = None) -> str:
@@ -110,17 +103,12 @@ def plot_roc(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> F
     The axis begins at one false accept among the impostor pairs: below it nothing is measured.
     """
     figure, (ax,) = _figure(5.2, 4.0 + 0.2 * len(scores))
-    lowest = 1.0
     for label, pairs in scores.items():
-        far, tar = _error_rates(pairs)
-        lowest = min(lowest, 1.0 / max((~pairs["genuine"]).sum(), 1))
-        ax.step(far, tar, where="post", label=label, linewidth=1.4, **style[label])
-    ax.set_xscale("log")
-    ax.set_xlim(lowest, 1.0)
-    ax.set_ylim(0.0, 1.01)
-    ax.xaxis.set_major_formatter(FuncFormatter(_percent))
-    ax.yaxis.set_major_formatter(FuncFormatter(_percent))
-    ax.set_xlabel("false accept rate (%)")
+        ax.step(*_error_rates(pairs), where="post", label=label, linewidth=1.4, **style[label])
+    lowest = min(1.0 / max((~pairs["genuine"]).sum(), 1) for pairs in scores.values())
+    ax.set(xscale="log", xlim=(lowest, 1.0), ylim=(0.0, 1.01), xlabel="false accept rate (%)")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(_percent))
     ax.set_ylabel("true accept rate (%)")
     ax.set_title(f"ROC, {title}", fontsize=10)
     _legend(figure, ax)
@@ -130,21 +118,19 @@ def plot_roc(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> F
 def plot_det(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> Figure:
     """Plot each model's false reject against its false accept rate, on normal-deviate axes."""
     figure, (ax,) = _figure(5.2, 4.0 + 0.2 * len(scores))
-    lowest = 0.4
     for label, pairs in scores.items():
         far, tar = _error_rates(pairs)
         inside = (far > 0) & (far < 1) & (tar > 0) & (tar < 1)
-        lowest = min(lowest, 1.0 / max(pairs["genuine"].value_counts()))
         points = norm.ppf(far[inside]), norm.ppf(1 - tar[inside])
         ax.plot(*points, label=label, linewidth=1.4, **style[label])
+    lowest = min(0.4, *(1.0 / max(pairs["genuine"].value_counts()) for pairs in scores.values()))
     ticks = [t for t in (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= lowest]
     limits = norm.ppf([lowest, 0.9])
     ax.plot(limits, limits, color="0.8", linewidth=0.8, zorder=0)  # where both errors are equal
     for axis, name in ((ax.xaxis, "accept"), (ax.yaxis, "reject")):
         axis.set_ticks(norm.ppf(ticks), [_percent(t) for t in ticks])
         axis.set_label_text(f"false {name} rate (%)")
-    ax.set_xlim(*limits)
-    ax.set_ylim(*limits)
+    ax.set(xlim=limits, ylim=limits)
     ax.set_title(f"DET, {title}", fontsize=10)
     _legend(figure, ax)
     return figure
@@ -238,19 +224,11 @@ def plot_property(
         ours = known[known["kind"] == "measured"].sort_values("x", kind="stable")
         theirs = known[known["kind"] == "published"]
         if len(ours):
-            ax.errorbar(
-                ours["x"],
-                ours["y"],
-                yerr=ours["deviation"],
-                color=COLORS[index % len(COLORS)],
-                marker=MARKERS[index % len(MARKERS)],
-                linestyle=LINES[index % len(LINES)] if joined else "none",
-                linewidth=1.2,
-                markersize=5,
-                capsize=2.5,
-                elinewidth=0.8,
-                label=name if theirs.empty else f"{name}, measured",
-            )
+            look = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
+            look |= {"linestyle": LINES[index % len(LINES)] if joined else "none", "linewidth": 1.2}
+            look |= {"markersize": 5, "capsize": 2.5, "elinewidth": 0.8}
+            label = name if theirs.empty else f"{name}, measured"
+            ax.errorbar(ours["x"], ours["y"], yerr=ours["deviation"], label=label, **look)
         for row in ours.itertuples() if len(columns) == 1 else ():
             _annotate(ax, row, row.model, color="black")
         for row in theirs.itertuples():
@@ -263,11 +241,8 @@ def plot_property(
             ax.plot(theirs["x"], theirs["y"], linestyle="none", label=label, **hollow)
     if not ax.has_data():
         return None
-    if logarithmic:
-        ax.set_xscale("log")
     ax.yaxis.set_major_formatter(FuncFormatter(_percent))
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logarithmic else "linear")
     ax.set_title(title, fontsize=10)
     listed = "\n".join(f"{number}  {name}" for number, name in enumerate(names, 1))
     ax.plot([], [], linestyle="none", label=listed)

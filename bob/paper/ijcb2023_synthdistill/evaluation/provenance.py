@@ -61,20 +61,12 @@ def trace(scores: Path, run: Path, fingerprint: Callable[[], str]) -> Origin:
     network, database = record["network"], record["database"]
     problem = ""
     if record["scores_sha256"] != found[1]:
-        problem = (
-            "not what its evaluation wrote (the record beside it holds another hash): it was "
-            "changed, or an evaluation ended half-way"
-        )
+        problem = "not what its evaluation wrote: it was changed, or an evaluation ended half-way"
     elif here and here[1] != network["sha256"]:
-        problem = (
-            f"of another network ({network['place']}) than {here[0]} is now: it was trained "
-            "further or replaced"
-        )
+        problem = f"of another network than {here[0]} is now: it was trained further or replaced"
     elif "fingerprint" in database and database["fingerprint"] != fingerprint():
-        problem = (
-            f"of other pairs or images than {database['name']} has now (it was: "
-            f"{database['description']})"
-        )
+        problem = f"of other pairs or images than {database['name']} has now (they were: "
+        problem += f"{database['description']})"
     if problem:
         raise SynthDistillError(f"{scores} is {problem}. Evaluate again.")
     mark = ""
@@ -100,10 +92,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SynthDistillError(
-            f"cannot read {path}, which says what the scores beside it are of: {error!r}. Evaluate "
-            "again."
-        ) from error
+        raise SynthDistillError(f"cannot read {path}: {error!r}. Evaluate again.") from error
     return record
 
 

@@ -36,18 +36,14 @@ def convert(source: Path, target: Path, force: bool) -> None:
     from ..generators import load_generator, save_generator
     from ..recognition.student import count_parameters, load_student, save_student
 
+    made: Any
     if zipfile.is_zipfile(source):  # as torch.save writes them; NVIDIA's pickles are none
-        student: Any = load_student(source)
-        save_student(target, student, converted_from=source.name)
-        text = f"{student.architecture}, embeddings of {student.embedding_size} elements"
-        parameters = count_parameters(student)
+        made = load_student(source)
+        save_student(target, made, converted_from=source.name)
+        text = f"{made.architecture}, embeddings of {made.embedding_size} elements"
     else:
-        generator = load_generator(source)
-        save_generator(target, generator)
-        text = (
-            f"{generator.resolution}x{generator.resolution} pixels, z {generator.z_dim}, "
-            f"w {generator.w_dim}, {generator.num_ws} ws, clamp "
-            f"{generator.options['conv_clamp'] or 'none'}"
-        )
-        parameters = count_parameters(generator)
-    click.echo(f"converted {source} to {target}: {text}, {parameters:,} parameters")
+        made = load_generator(source)
+        save_generator(target, made)
+        text = f"{made.resolution}x{made.resolution} pixels, z {made.z_dim}, w {made.w_dim}, "
+        text += f"{made.num_ws} ws, clamp {made.options['conv_clamp'] or 'none'}"
+    click.echo(f"converted {source} to {target}: {text}, {count_parameters(made):,} parameters")

@@ -88,9 +88,7 @@ def embed(
             embeddings.append(model.embed(numpy.stack(faces)))
             faces = []
     if not names:
-        raise SynthDistillError(
-            f"none of {len(named)} photographs can be used: nothing is written."
-        )
+        raise SynthDistillError(f"none of {len(named)} photographs can be used.")
     if model and faces:
         embeddings.append(model.embed(numpy.stack(faces)))
     if output:

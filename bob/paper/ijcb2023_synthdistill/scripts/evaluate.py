@@ -49,8 +49,7 @@ def evaluate(
     pipeline = model / "pipeline.py"
     if not pipeline.is_file():
         raise SynthDistillError(
-            f"{pipeline} is missing: expected a folder that synthdistill-train or "
-            "synthdistill-export wrote, or one with a pipeline.py of your own."
+            f"{pipeline} is missing: expected what synthdistill-train or -export wrote."
         )
     known = benchmarks()
     real = [name for name, one in known.items() if not one.drawn and configured_path(one.key)]

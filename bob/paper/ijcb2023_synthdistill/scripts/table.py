@@ -123,17 +123,13 @@ def table(
     if options["databases"] and not report.traced and not report.problems:
         raise SynthDistillError(
             f"no model in {', '.join(map(str, folders))} was evaluated on "
-            f"{', '.join(reader.databases)}, and a table without values is not written. Evaluate, "
-            "as `bob bio pipeline simple -d DATABASE -p MODEL/pipeline.py -o MODEL/DATABASE`."
+            f"{', '.join(reader.databases)}, and a table without values is not written."
         )
     for model in dict.fromkeys(itertools.chain(*report.models.values())):
         for path in sorted(model.glob(f"*/{SCORES}")):
             if path.parent.name not in (*benchmarks(), *reader.databases):
-                click.echo(
-                    f"warning: {path} is left out: {path.parent.name} is no benchmark. Give its "
-                    "pairs with -d, as pairs.csv or as a configuration of Bob's.",
-                    err=True,
-                )
+                words = f"{path.parent.name} is no benchmark. Give its pairs with -d."
+                click.echo(f"warning: {path} is left out: {words}", err=True)
     output = output or (folders[0] if rows is None else rows.parent)
     say(to_markdown(report.table))
     written = write_table(report.table, output)
@@ -210,8 +206,7 @@ def _declare(
     comparable = real and metric == "accuracy"
     if published and not comparable:
         raise click.UsageError(
-            "published results are accuracies on the real benchmarks: they cannot stand beside "
-            f"{metric} on {', '.join(chosen)}"
+            f"published results are accuracies: they cannot stand beside {metric} on {chosen}"
         )
     groups: list[dict[str, str]] = []
     if published or (published is None and comparable):

@@ -101,24 +101,16 @@ def verify(
     for name, one in zip(photographs, opened, strict=True):
         if one.note:
             click.echo(f"{name}: {one.note}", err=True)
-    answer = _answer(result)
+    answer = f"cosine {score:.4f}: no threshold is known (no benchmark's scores stand beside the "
+    answer += "model): give a --threshold"
+    if limit is not None:
+        answer = f"{'the same' if score > limit else 'different'} (cosine {score:.4f}, threshold "
+        answer += f"{limit:.4f})"
     if picture:
-        draw(picture, opened, answer.partition("\n")[0])
+        draw(picture, opened, answer)
+    if origin:
+        answer += f"\nthreshold: false match rate {float(fmr):g} on {origin['title']}, "
+        answer += f"{origin['impostors']:,} impostor pairs"
+    if origin and origin["drawn"]:
+        answer += "\nThese are drawn faces: neither model nor threshold is one for photographs."
     say(json.dumps(result, indent=2) if as_json else answer)
-
-
-def _answer(result: dict[str, Any]) -> str:
-    cosine, origin = f"cosine {result['score']:.4f}", result["origin"]
-    if result["same"] is None:
-        return (
-            f"{cosine}: no threshold is known, for no benchmark's scores stand beside the model. "
-            "Give a --threshold, or evaluate the run and export it again."
-        )
-    words = f"{'the same' if result['same'] else 'different'} ({cosine}, threshold "
-    words += f"{result['threshold']:.4f})"
-    if origin is None:
-        return words
-    words += f"\nthreshold: false match rate {result['fmr']:g} on {origin['title']}, "
-    words += f"{origin['impostors']:,} impostor pairs"
-    drawn = "\nThese are drawn faces: neither model nor threshold is one for photographs."
-    return words + drawn * origin["drawn"]
