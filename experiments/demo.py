@@ -113,7 +113,6 @@ def demo(settings: tuple[str, ...], results: Path, cores: int) -> None:
 def narrate(process: subprocess.Popen, log: Path, logs: Path) -> None:
     """Tell what Snakemake and the trainings write into their logs, until all has ended."""
     followed = [("", follow(log))]
-    begun: dict[str, float] = {}
     done = total = "?"
     ended = False
     while not ended:
@@ -121,13 +120,12 @@ def narrate(process: subprocess.Popen, log: Path, logs: Path) -> None:
         for run, lines in followed:
             for line in iter(lines.__next__, None):
                 if run:
-                    click.echo(f"{run}: {line}{time_left(line, begun[run])}")
+                    click.echo(f"{run}: {line}")
                 elif match := re.match(r"(?:(\d+) of|total) +(\d+)(?: steps|$)", line):
                     done, total = match[1] or "0", match[2]
                 elif match := re.match(r"Job \d+: ((?:train ([^:]+):)?.*)", line):
                     click.echo(f"[{done} of {total} done] {match[1]}")
                     if name := match[2]:
-                        begun[name] = time.monotonic()
                         followed.append((name, follow(logs / f"{name}.log")))
         time.sleep(0 if ended else 0.5)
 
@@ -145,16 +143,6 @@ def follow(path: Path) -> Iterator[str | None]:
                 text = ""
             else:
                 yield None
-
-
-def time_left(line: str, begun: float) -> str:
-    """Estimate, behind a line that says which epoch has ended, how long a training still takes."""
-    match = re.match(r"epoch (\d+) of (\d+)", line)
-    if match is None:
-        return ""
-    epochs_done, epochs = map(int, match.groups())
-    minutes = (time.monotonic() - begun) / epochs_done * (epochs - epochs_done) / 60
-    return f" (about {minutes:.0f} min left)" if minutes >= 1 else ""
 
 
 if __name__ == "__main__":

@@ -16,16 +16,8 @@ def draw_pairs(rows: Sequence[tuple[Any, Any]], columns: int = 3, seed: int = 0)
 
     Above each pair stands its score and whether the threshold that is best on the whole benchmark
     decides rightly; where it does not, the words are orange and the frame is dashed. (The accuracy
-    uses other thresholds: those of the other folds.)
-
-    Parameters
-    ----------
-    rows
-        Each benchmark (a ``Verification``) with the scores of its pairs, as ``read_scores`` gives.
-    columns
-        Pairs of each kind, drawn at random.
-    seed
-        Of the choice.
+    uses other thresholds: those of the other folds.) ``rows`` are benchmarks with the scores of
+    their pairs, as ``read_scores`` gives them; ``columns`` pairs of each kind are chosen at random.
     """
     from matplotlib.figure import Figure
 

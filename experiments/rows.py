@@ -118,8 +118,8 @@ class Run:
             return {}
         return {**described["options"], "sources": described["sources"]}
 
-    def moved_aside(self, folder: Path) -> str:
-        """Give the shell command that moves a run of other options away: nothing is deleted."""
+    def restart(self, folder: Path) -> str:
+        """Give the option that moves a run of other options away: nothing is deleted."""
         from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
 
         record = folder / "options.json"
@@ -129,8 +129,7 @@ class Run:
             # jobs may run on another device than this process: the training looks at that
             RunFolder(folder).check(self.describe(read_record(record)["options"]["device"]))
         except (SynthDistillError, OSError, ValueError, KeyError, TypeError):
-            place = folder.with_name(f".{folder.name}.before-{sha256(record)[:8]}")
-            return f"mv -T --backup=numbered {shlex.join(map(str, (folder, place)))}; "
+            return "--restart"
         return ""
 
 

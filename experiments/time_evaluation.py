@@ -17,6 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from bob.paper.ijcb2023_synthdistill import faces
+from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
+from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES, PairDatabase
+from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
+from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
+from bob.paper.ijcb2023_synthdistill.recognition.student import (
+    create_student,
+    load_student,
+    save_student,
+)
 
 VARIANTS = {
     "bare": "the network alone, on decoded images and their mirrored ones, 64 at a time",
@@ -50,18 +65,18 @@ def time_evaluation(
                 said = subprocess.check_output([sys.executable, *words], text=True)  # noqa: S603
                 found.append({"variant": name, **json.loads(said.splitlines()[-1])})
                 click.echo(f"{name}: {found[-1]['seconds']:.2f} s", err=True)
-    click.echo(table(found))
+    runs = pd.DataFrame(found).groupby("variant", sort=False)
+    rows = runs["seconds"].agg(["median", "min", "max"])
+    for base in ("bare", "ours"):
+        rows[f"/ {base}"] = rows["median"] / rows.loc[base, "median"]
+    rows["peak GiB"] = runs["memory"].max()
+    click.echo(rows.to_string(float_format="{:.2f}".format))
+    for name, meaning in VARIANTS.items():
+        click.echo(f"{name}: {meaning}")
 
 
 def prepare(folder: Path, images: int, student: str) -> None:
     """Write a benchmark of random images as a ``.bin``, and an untrained student."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
-    from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
-
     rng = np.random.default_rng(0)
     encoded = []
     for _ in range(images):
@@ -79,9 +94,6 @@ def measure_once(variant: str, folder: Path, images: int) -> dict[str, float]:
     """Measure one variant in this process: seconds without imports, GiB of memory at the peak."""
     import bob.bio.face.embeddings.pytorch  # noqa: F401 - not counted
 
-    from bob.paper.ijcb2023_synthdistill.benchmarks.database import PairDatabase
-    from bob.paper.ijcb2023_synthdistill.evaluation.pipeline import student_pipeline
-
     student = folder / "student.safetensors"
     database = PairDatabase("lfw", folder / "lfw.bin", pairs=images // 2)
     start = time.perf_counter()
@@ -98,13 +110,7 @@ def measure_once(variant: str, folder: Path, images: int) -> dict[str, float]:
 
 def embed_all(student: Path, database: Any) -> float:
     """Embed decoded images and their mirrored ones; give the time at which it began."""
-    import numpy as np
-    import torch
-
-    from bob.paper.ijcb2023_synthdistill import faces
-    from bob.paper.ijcb2023_synthdistill.benchmarks.images import load_image
-
-    network = mirroring(student)
+    network = Mirroring(student)
     pixels = np.stack([load_image(source) for source in database.opened.sources])
     start = time.perf_counter()
     with torch.inference_mode():
@@ -137,40 +143,23 @@ def bobs_pipeline(path: Path) -> Any:
     from bob.bio.face.embeddings.pytorch import RunnableModel
     from bob.bio.face.utils import embedding_transformer
 
-    from bob.paper.ijcb2023_synthdistill.benchmarks.database import ALIGNED_EYES
-
-    network = functools.partial(mirroring, path)
-    model = RunnableModel(network, preprocessor=lambda x: x / 127.5 - 1.0, device="cpu")
+    model = RunnableModel(
+        functools.partial(Mirroring, path), preprocessor=lambda x: x / 127.5 - 1.0, device="cpu"
+    )
     crop = embedding_transformer((112, 112), model, ALIGNED_EYES, fixed_positions=ALIGNED_EYES)
     return PipelineSimple(crop, Distance())
 
 
-def mirroring(path: Path) -> Any:
-    """Load the student, with the embedding of the mirrored image added."""
-    from torch import nn
+class Mirroring(torch.nn.Module):
+    """The student, with the embedding of the mirrored image added."""
 
-    from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.student = load_student(path)
 
-    class Mirroring(nn.Module):
-        def forward(self, images: Any) -> Any:
-            return self.student(images) + self.student(images.flip(-1))
-
-    network = Mirroring()
-    network.student = load_student(path)
-    return network
-
-
-def table(found: list[dict[str, Any]]) -> str:
-    """Print medians, the fastest and the slowest, ratios and the peak memory."""
-    import pandas as pd
-
-    runs = pd.DataFrame(found).groupby("variant", sort=False)
-    rows = runs["seconds"].agg(["median", "min", "max"])
-    for base in [name for name in ("bare", "ours") if name in rows.index]:
-        rows[f"/ {base}"] = rows["median"] / rows.loc[base, "median"]
-    rows["peak GiB"] = runs["memory"].max()
-    meanings = [f"{name}: {VARIANTS[name]}" for name in rows.index]
-    return "\n".join([rows.to_string(float_format="{:.2f}".format), "", *meanings])
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed faces."""
+        return self.student(images) + self.student(images.flip(-1))
 
 
 if __name__ == "__main__":

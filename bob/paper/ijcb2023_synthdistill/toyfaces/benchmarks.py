@@ -12,16 +12,6 @@ from . import PAIRS_PER_FOLD, SEED
 TOYFACES_KEY = "bob.paper.ijcb2023_synthdistill.toyfaces"
 """``bob config set`` key of the folder of the miniature benchmarks."""
 
-FINGERPRINTS = {
-    "lfw": "19f28e0e45263c94719511349b63414c838dd27db7d94100563430264144034f",
-    "calfw": "42b769913fff42479bcd0484c523034825e664cd9b66767fb5462ffc116db6e0",
-    "cplfw": "6f6153e20cccc6813c08cfa40d08100c7894d697aa79b9daba3b14242f16c1dc",
-    "cfp-fp": "d576a618b04b1cf56671978c1d6cafbe6ccf2979bb27b53e547ec291d2fcd0dd",
-    "agedb-30": "4a9df85abffd0988a20868223a7909847d5b087782dc928a079fe9acb3b920c8",
-}
-"""SHA-256 of the default ``.bin`` files, which the figures of this package were measured on. Where
-the processor rounds otherwise (without AVX2) other bits are drawn."""
-
 
 def cache_folder(pairs_per_fold: int = PAIRS_PER_FOLD) -> Path:
     """Say where miniature benchmarks go that nobody asked for by a folder."""
@@ -45,9 +35,8 @@ def provide(benchmark: Benchmark, pairs: int | None) -> tuple[Path, int]:
     settings = read_settings(folder) or {"seed": SEED, "pairs_per_fold": per_fold}
     if pairs is not None and settings["pairs_per_fold"] != per_fold:
         raise SynthDistillError(
-            f"the miniature benchmarks in {folder} have {settings['pairs_per_fold']} pairs a "
-            f"fold, not {per_fold}: draw others with `synthdistill-toyfaces`, or unset "
-            f"{TOYFACES_KEY}."
+            f"the miniatures in {folder} have {settings['pairs_per_fold']} pairs a fold, not "
+            f"{per_fold}: draw others with `synthdistill-toyfaces`."
         )
     places = [place(folder, layout, name) for layout in LAYOUTS]
     found = next((path for path in places if path.exists()), None)

@@ -53,12 +53,10 @@ def write(
     seed: int,
     pairs_per_fold: int,
 ) -> list[Path]:
-    """Draw and write miniature benchmarks; give their files and folders.
+    """Draw miniatures of ``names``, ``lfw`` to ``agedb-30``; give their files and folders.
 
-    What is there already, drawn the same way, is kept; a folder with anything else is refused.
-
-    ``names`` are real ones, ``lfw`` to ``agedb-30``; ``layouts`` some of :py:data:`LAYOUTS`. Same
-    seed, same bytes.
+    Same seed, same bytes. What is there already, drawn the same way, is kept; a folder with
+    anything else is refused.
     """
     settings = {"seed": seed, "pairs_per_fold": pairs_per_fold}
     miniatures = {name: draw(name, seed, pairs_per_fold) for name in names}
@@ -67,8 +65,8 @@ def write(
         write_record(folder / MARKER, {**settings, "version": version()})
     elif found != settings:
         raise SynthDistillError(
-            f"{folder} holds miniature benchmarks that were drawn otherwise ({found}, asked for is "
-            f"{settings}): choose another folder, or remove this one."
+            f"{folder} holds miniatures that were drawn otherwise, {found} instead of {settings}: "
+            "choose another folder, or remove this one."
         )
     for name, miniature in miniatures.items():
         missing = {layout for layout in layouts if not place(folder, layout, name).exists()}
@@ -102,8 +100,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         return {name: int(content[name]) for name in ("seed", "pairs_per_fold")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthDistillError(
-            f"{folder} holds something else than miniature benchmarks (no `{MARKER}` of ours): "
-            "choose an empty or a new folder."
+            f"{folder} holds something else than miniatures (no `{MARKER}`): choose a new folder."
         ) from error
 
 

@@ -45,12 +45,11 @@ def draw(name: str, seed: int = SEED, pairs_per_fold: int = PAIRS_PER_FOLD) -> M
     """
     if seed == TRAINING_SEED:
         raise SynthDistillError(
-            f"the seed {seed} draws the persons that the shipped networks were trained on: choose "
-            "another one."
+            f"the seed {seed} is of the persons that networks were trained on: choose another one."
         )
     if pairs_per_fold < 2 or pairs_per_fold % 2:
         raise SynthDistillError(
-            f"a fold has as many genuine as impostor pairs: an even number of pairs was expected, "
+            f"a fold has as many genuine as impostor pairs: expected was an even number of pairs, "
             f"not {pairs_per_fold}."
         )
     half = pairs_per_fold // 2
