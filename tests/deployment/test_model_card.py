@@ -77,6 +77,10 @@ def test_the_card_of_a_run_with_scores_and_times(exported, evaluated):
         assert words in card.content
     assert card.data.license == "other"
     assert "Drawn faces" not in card.content
+    config["benchmarks"][0]["drawn"] = True
+    drawn = make_card(config)
+    assert "nobody in a photograph" in drawn
+    assert "LFW (drawn faces)" in drawn
 
 
 def test_the_card_of_a_student_alone_claims_nothing(exported):
@@ -88,11 +92,3 @@ def test_the_card_of_a_student_alone_claims_nothing(exported):
     assert "without a photograph" not in card
     trained = {**config["trained"], "options": {"method": "mine.Supervised"}}
     assert "unknown: another method trained it" in make_card({**config, "trained": trained})
-
-
-def test_drawn_faces_are_named(exported, evaluated):
-    config = json.loads((exported / "config.json").read_text())
-    (one,) = read_benchmarks(evaluated)
-    card = make_card({**config, "benchmarks": [{**one, "drawn": True}]})
-    assert "nobody in a photograph" in card
-    assert "LFW (drawn faces)" in card

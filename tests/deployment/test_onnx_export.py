@@ -12,7 +12,7 @@ from torch import nn
 
 from bob.paper.ijcb2023_synthdistill.deployment.onnx_export import export_onnx
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
-from bob.paper.ijcb2023_synthdistill.recognition.onnx_network import OnnxNetwork, open_session
+from bob.paper.ijcb2023_synthdistill.recognition.onnx_network import open_session
 from bob.paper.ijcb2023_synthdistill.recognition.student import load_student
 
 
@@ -45,12 +45,6 @@ def test_the_file_says_what_it_takes_and_where_nothing_lies(exported):
     assert b"/site-packages/" not in (exported / "model.onnx").read_bytes()
     eight = onnx.load(exported / "model.int8.onnx")
     assert {entry.key: entry.value for entry in eight.metadata_props} == said
-
-
-def test_as_a_torch_module_it_takes_the_range_of_the_package(run, exported):
-    faces = pixels(3)
-    found = OnnxNetwork(exported / "model.onnx")(torch.from_numpy(faces) / 127.5 - 1)
-    np.testing.assert_allclose(found.numpy(), embed(run, faces), atol=1e-4)
 
 
 def test_normalised_embeddings_on_request(tmp_path, run):

@@ -1,7 +1,6 @@
 """``synthdistill-benchmark`` with networks of a few channels, and its roofline by arithmetic."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -30,18 +29,10 @@ def report(micro_generator, small_teacher):
     return json.loads(result.stdout)
 
 
-def test_the_keys_stay(report):
-    assert set(report) == {
-        *("variant", "settings", "device", "threads", "torch", "iterations", "images", "ms"),
-        *("all_ms", "images_per_second", "phases_ms", "peak_memory_mib", "start_seconds"),
-        *("losses", "floor_ms", "floor_phases_ms", "work", "ceilings", "over_floor"),
-        *("plain", "ratio"),
-    }
-    assert {"float32", "bfloat16", "bytes"} <= set(report["ceilings"])
-    assert {"flops", "bytes"} <= set(report["work"]["teacher"])
-
-
 def test_phases_make_up_the_iteration(report):
+    assert {"variant", "settings", "ms", "losses", "work", "ceilings", "peak_memory_mib"} <= {
+        *report
+    }
     for variant in (report, report["plain"]):
         assert set(variant["phases_ms"]) == set(PHASES)
         assert all(value > 0 for value in variant["phases_ms"].values())
@@ -145,18 +136,3 @@ def test_the_roofline_takes_the_slower_of_work_and_traffic():
     }
     ceilings = {"float32": 2.0, "bfloat16": 6.0, "bytes": 4.0}
     assert roofline.roofline_ms(work, ceilings) == {"teacher": 1000.0, "crop": 1000.0}
-
-
-def test_a_machine_without_bfloat16_is_measured_in_seconds(monkeypatch):
-    """Such a processor takes 42 s for the large product: only what it does soon is measured."""
-    monkeypatch.setattr(roofline, "PATIENCE", 0.2)
-
-    def operations():
-        for size in (100, 200, 1000):
-            # the last one would take 10 s
-            yield lambda size=size: time.sleep(size**3 / 1e8), size**3
-
-    started = time.monotonic()
-    rate = roofline._best_rate(operations(), torch.device("cpu"))
-    assert rate == pytest.approx(1e8, rel=0.3)
-    assert time.monotonic() - started < 2
