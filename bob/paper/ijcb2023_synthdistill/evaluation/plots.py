@@ -67,7 +67,7 @@ def _legend(figure: Figure, ax: Axes) -> None:
     """Put the legend of one of the axes below the figure, where it covers nothing."""
     handles, labels = ax.get_legend_handles_labels()
     columns = 2 if max(map(len, labels), default=0) < 40 else 1
-    place = {"loc": "outside lower center", "ncols": columns, "handlelength": 3.5}
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "handlelength": 3.5}
     figure.legend(handles, labels, fontsize=8, frameon=False, **place)
 
 
@@ -224,9 +224,9 @@ def plot_property(
         ours = known[known["kind"] == "measured"].sort_values("x", kind="stable")
         theirs = known[known["kind"] == "published"]
         if len(ours):
-            look = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
+            look: dict[str, Any] = {"markersize": 5, "capsize": 2.5, "elinewidth": 0.8}
+            look |= {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
             look |= {"linestyle": LINES[index % len(LINES)] if joined else "none", "linewidth": 1.2}
-            look |= {"markersize": 5, "capsize": 2.5, "elinewidth": 0.8}
             label = name if theirs.empty else f"{name}, measured"
             ax.errorbar(ours["x"], ours["y"], yerr=ours["deviation"], label=label, **look)
         for row in ours.itertuples() if len(columns) == 1 else ():
