@@ -118,19 +118,19 @@ class Run:
             return {}
         return {**described["options"], "sources": described["sources"]}
 
-    def restart(self, folder: Path) -> str:
+    def restart(self, folder: Path) -> tuple[str, ...]:
         """Give the option that moves a run of other options away: nothing is deleted."""
         from bob.paper.ijcb2023_synthdistill.distillation.run_folder import RunFolder
 
         record = folder / "options.json"
         if not record.is_file() or not self.identity:
-            return ""
+            return ()
         try:
             # jobs may run on another device than this process: the training looks at that
             RunFolder(folder).check(self.describe(read_record(record)["options"]["device"]))
         except (SynthDistillError, OSError, ValueError, KeyError, TypeError):
-            return "--restart"
-        return ""
+            return ("--restart",)
+        return ()
 
 
 @dataclass(frozen=True)
