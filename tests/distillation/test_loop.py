@@ -83,8 +83,17 @@ def test_the_student_learns(tiny_run, tmp_path):
     assert float(last["validation_cosine"]) > float(first["validation_cosine"])
 
 
-def test_an_interrupted_run_ends_in_the_same_student(tiny_run, tmp_path):
-    options = replace(tiny_run, images_per_epoch=20)
+BETTER = {
+    "replay": 2,
+    "replay_images": 12,
+    "augmentation": "geometry+colour",
+    "scheduler": "cosine",
+}
+
+
+@pytest.mark.parametrize("more", [{}, BETTER, {**BETTER, "augmentation": "none"}])
+def test_an_interrupted_run_ends_in_the_same_student(tiny_run, tmp_path, more):
+    options = replace(tiny_run, images_per_epoch=20, **more)
     train(options, tmp_path / "whole", Stop())
     folder = tmp_path / "parts"
     parts = 0
@@ -109,6 +118,16 @@ def test_a_finished_run_stays_as_it_is_or_is_made_longer(tiny_run, tmp_path):
         train(replace(tiny_run, seed=1), tmp_path, Stop())
     train(replace(tiny_run, epochs=3), tmp_path, Stop())
     assert len(rows(tmp_path)) == 3
+
+
+def test_a_cosine_ends_with_the_run_which_is_not_made_longer(tiny_run, tmp_path):
+    options = replace(tiny_run, scheduler="cosine", learning_rate=2e-3)
+    train(options, tmp_path, Stop())
+    first, last = (float(row["learning_rate"]) for row in rows(tmp_path))
+    assert 5e-4 < first < 2e-3
+    assert last < 1e-6
+    with pytest.raises(SynthDistillError, match="epochs was 2, is 3"):
+        train(replace(options, epochs=3), tmp_path, Stop())
 
 
 def test_zero_epochs_write_the_initial_student(tiny_run, tmp_path):

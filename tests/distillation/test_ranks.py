@@ -29,7 +29,8 @@ def test_processes_learn_the_student_of_one_in_float64(in_processes, tiny_plan, 
         folder = tmp_path / student
         folder.mkdir()
         plan = {"do": "exact", "student": student, "ranks": [1, ranks], "iterations": 10}
-        plan["options"] = {**options, "optimizer": optimizer}
+        more = {"replay": 1, "augmentation": "geometry"} if student == "Tiny" else {}
+        plan["options"] = {**options, **more, "optimizer": optimizer}
         plans.append({**plan, "folder": str(folder)})
     in_processes(*plans)
     for student, (_, ranks) in STUDENTS.items():
@@ -42,16 +43,17 @@ def test_processes_learn_the_student_of_one_in_float64(in_processes, tiny_plan, 
 @pytest.mark.slow
 def test_runs_of_several_processes(in_processes, tiny_plan, tmp_path):
     def go(name, ranks, epochs, **options):
-        options = {**tiny_plan, "epochs": epochs, "optimizer": "sgd", **options}
+        more = {"optimizer": "sgd", "replay": 1, "replay_images": 12}
+        options = {**tiny_plan, "epochs": epochs, **more, **options}
         folder = str(tmp_path / name)
         return {"do": "train", "ranks": ranks, "folder": folder, "options": options}
 
-    ones = go("ones", 2, 1, loss="ones", checkpoint_steps=3)
+    ones = go("ones", 2, 1, loss="ones", checkpoint_steps=3, replay=0)
     in_processes(
         go("one", 1, 2),
         *({**go("several", 2, 1), "nodes": 2}, go("several", 1, 2)),
         *({**ones, "stop": 4}, ones),
-        {**go("spoilt", 2, 2, loss="ones"), "do": "spoil"},
+        {**go("spoilt", 2, 2, loss="ones", replay=0), "do": "spoil"},
     )
     # after one process on each of two nodes it goes on with one
     one, several = (load_file(tmp_path / n / "student.safetensors") for n in ("one", "several"))

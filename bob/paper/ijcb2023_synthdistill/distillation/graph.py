@@ -90,6 +90,9 @@ class FixedNumbers(RandomNumbers):
     def normal(self, name: str, width: int, rows: range) -> torch.Tensor:  # noqa: D102
         return self._keep("normal", name, width, rows)
 
+    def uniform(self, name: str, width: int, rows: range) -> torch.Tensor:  # noqa: D102
+        return self._keep("uniform", name, width, rows)
+
     def noise_values(self, name: str, pixels: int, rows: range) -> torch.Tensor:  # noqa: D102
         return self._keep("noise_values", name, pixels, rows)
 

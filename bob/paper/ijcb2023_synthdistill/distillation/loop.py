@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 
 from ..files import SynthDistillError
 from .checkpoint import load_checkpoint, save_checkpoint
-from .networks import create_fabric, create_method
+from .networks import create_fabric, create_method, rows_of
 from .options import Options, find_files
 from .processes import Exchange, launched
 from .random_numbers import RandomNumbers
@@ -104,8 +104,7 @@ class Run:
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)
         self.scaler = getattr(fabric.strategy.precision, "scaler", None)
         self.log: list[dict[str, Any]] = []
-        share = options.batch_size // fabric.world_size
-        self.rows = range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+        self.rows = rows_of(options, fabric)
 
     @property
     def step(self) -> int:
@@ -115,10 +114,13 @@ class Run:
     def train(self, stop: Stop) -> None:
         """Do what is left, or what is done before somebody asks to stop."""
         options, method = self.options, self.method
+        by_iteration = options.scheduler == "cosine"
         self.exchange = Exchange(self.fabric, self.step)
         self.saved_at = self.told_at = time.monotonic()
         self.sound = self.step
-        with self.bar() as bar:
+        with self.bar() as bar, warnings.catch_warnings():
+            # said of a resumed run: its optimizer stepped in another process
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             for _ in range(self.epoch, options.epochs):
                 for _ in range(self.iteration, options.iterations_per_epoch):
                     # Update the student on a fresh and on a re-sampled batch.
@@ -127,6 +129,8 @@ class Run:
                     method.student.train()
                     fresh, resampled = method.iteration(numbers, self.rows)
                     self.add(fresh, resampled)
+                    if method.scheduler is not None and by_iteration:
+                        method.scheduler.step()
                     bar.update(2 * options.batch_size)
 
                     # Save, stop or give up, together.
@@ -154,11 +158,8 @@ class Run:
                 # Publish, then save: a run that is killed in between does it again.
                 self.epoch, self.iteration = self.epoch + 1, 0
                 self.sums.zero_()
-                if method.scheduler is not None:
-                    with warnings.catch_warnings():
-                        # said of a resumed run: its optimizer stepped in another process
-                        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-                        method.scheduler.step()
+                if method.scheduler is not None and not by_iteration:
+                    method.scheduler.step()
                 self.publish()
                 if options.keep_epochs and self.fabric.is_global_zero:
                     self.folder.keep(self.epoch)
@@ -238,6 +239,7 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint."""
         sums, method = self.mean_sums(), self.method
+        remembered = method.state_dict()
         if self.fabric.is_global_zero:
             state = {
                 "epoch": self.epoch,
@@ -246,7 +248,7 @@ class Run:
                 "sums": sums,
                 "rows": self.log,
                 "student": method.student.state_dict(),
-                "method": method.state_dict(),
+                "method": remembered,
                 "optimizer": method.optimizer.state_dict(),
                 "scheduler": method.scheduler and method.scheduler.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(),

@@ -24,8 +24,10 @@ from ..generators.mixture import Mixture
 from ..recognition.ensemble import Ensemble
 from ..recognition.own import lay_out
 from ..recognition.student import count_parameters
+from .augmentation import create_augmentation
 from .graph import GraphedIteration
 from .losses import create_loss
+from .memory import Memory
 from .options import Options
 from .sampling import create_sampling
 from .step import Clock, Distillation
@@ -101,6 +103,12 @@ def _warn_if_slow(precision: str) -> None:
         )
 
 
+def rows_of(options: Options, fabric: Fabric) -> range:
+    """Give the rows of each batch that this process takes."""
+    share = options.batch_size // fabric.world_size
+    return range(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+
+
 def create_optimizer(
     options: Options, parameters: Any
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
@@ -117,6 +125,14 @@ def create_optimizer(
     )
     try:
         optimizer = make_optimizer(list(parameters))
+        if options.scheduler == "cosine":
+            make_scheduler = partial(
+                torch.optim.lr_scheduler.OneCycleLR,
+                max_lr=[group["lr"] for group in optimizer.param_groups],
+                total_steps=max(options.iterations, 1) + 1,
+                pct_start=0.1,
+                cycle_momentum=False,
+            )
         return optimizer, make_scheduler(optimizer)
     except (TypeError, ValueError) as error:
         raise SynthDistillError(f"cannot make the optimizer or its schedule: {error}") from error
@@ -234,6 +250,10 @@ def assemble(
                 one.synthesis.compile()
     optimizer, scheduler = create_optimizer(options, student.parameters())
     wrapped, wrapped_optimizer = fabric.setup(student, optimizer)
+    memory = None
+    if options.replay:
+        batches = options.replay_images // options.batch_size
+        memory = Memory(batches, rows_of(options, fabric), fabric.device)
     method = Distillation(
         fabric,
         generator,
@@ -245,6 +265,9 @@ def assemble(
         truncation_psi=options.truncation_psi,
         noise_mode=options.noise_mode,
         micro_batch_size=options.micro_batch_size,
+        augmentation=create_augmentation(options.augmentation),
+        memory=memory,
+        replay=options.replay,
         # a graph has no phases
         clock=contextlib.nullcontext if options.graph else clock,
     )

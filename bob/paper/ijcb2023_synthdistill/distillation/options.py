@@ -139,6 +139,19 @@ class Options:
         lambda _: True,
         "mse, cosine, weights such as mse=1,cosine=10, or a function of two batches of embeddings.",
     )
+    augmentation: Any = _option(
+        "none",
+        "an augmentation",  # create_augmentation explains it
+        lambda _: True,
+        "Changes of the generated faces, the same for teacher and student: some of geometry, "
+        "colour, sharpness, occlusion joined by +, or a function of faces and random numbers.",
+    )
+    replay: int = _integer(
+        0, 0, "Further updates after each, on faces that were generated before: 0 in the paper."
+    )
+    replay_images: int = _integer(
+        8192, 1, "Faces that are remembered for them, in whole batches, the last ones generated."
+    )
     optimizer: Any = _kind(
         None,
         str | Callable,
@@ -149,12 +162,13 @@ class Options:
     learning_rate: float | None = _number(
         None, "The optimizer's learning rate. None: its own, which is 1e-3 for one by name."
     )
-    scheduler: Callable[..., Any] | None = _kind(
+    scheduler: Any = _option(
         None,
-        Callable,
-        "a callable, such as partial(torch.optim.lr_scheduler.StepLR, step_size=10)",
-        "Callable from the optimizer to a schedule stepped once an epoch. None is StepLR: half the "
-        "learning rate every 10 epochs.",
+        "'cosine', or a callable, such as partial(torch.optim.lr_scheduler.StepLR, step_size=10)",
+        lambda value: value in (None, "cosine") or callable(value),
+        "cosine: warm-up over a tenth of the run, then a cosine to zero at its end, stepped each "
+        "iteration. Or a callable from the optimizer to a schedule stepped once an epoch. None is "
+        "StepLR: half the learning rate every 10 epochs.",
     )
     method: Any = _option(
         "distillation",
@@ -259,6 +273,9 @@ class Options:
         if 0 < self.validation_images < self.batch_size:
             least = f"0 (no validation) or at least one batch ({self.batch_size} images)"
             raise _wrong("validation_images", least, self.validation_images)
+        if self.replay and self.replay_images < self.batch_size:
+            least = f"at least one batch ({self.batch_size} images)"
+            raise _wrong("replay_images", least, self.replay_images)
         world = self.devices * self.num_nodes
         if self.batch_size % world:
             raise _wrong(
@@ -268,10 +285,14 @@ class Options:
             raise _wrong("compile", "False, since plain runs everything as it is written", True)
         if self.autocast and self.precision not in ("bf16", "16"):
             raise _wrong("precision", "bf16 or 16, since autocast is asked for", self.precision)
+        if self.method != "distillation" and (self.replay or self.augmentation != "none"):
+            raise _wrong(
+                "method", "distillation, which alone has replay and augmentation", self.method
+            )
         scaled = self.autocast and self.precision == "16"
         own = self.method != "distillation"
-        if self.graph and (self.plain or own or scaled or world > 1):
-            unfit = "False with plain, several devices, autocast in precision 16 or another method"
+        if self.graph and (self.plain or own or scaled or world > 1 or self.replay):
+            unfit = "False with plain, several devices, replay, autocast in 16 or another method"
             raise _wrong("graph", unfit, True)
 
     @property

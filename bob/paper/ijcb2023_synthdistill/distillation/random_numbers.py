@@ -58,8 +58,16 @@ class RandomNumbers:
 
         ``rows`` are those of the whole batch that are wanted; different names are independent.
         """
+        return self._draw("standard_normal", name, width, rows)
+
+    def uniform(self, name: str, width: int, rows: range) -> torch.Tensor:
+        """Draw numbers ``[len(rows), width]`` from [0, 1), as :py:meth:`normal` does."""
+        return self._draw("random", name, width, rows)
+
+    def _draw(self, distribution: str, name: str, width: int, rows: range) -> torch.Tensor:
         generator = numpy.random.Generator(numpy.random.Philox(_seed(*self.key, name)))
-        batch = generator.standard_normal((self.batch_size, width), dtype=numpy.float32)
+        draw = getattr(generator, distribution)
+        batch = draw((self.batch_size, width), dtype=numpy.float32)
         vectors = torch.from_numpy(batch[rows.start : rows.stop])
         if self.device.type == "cuda":
             # from here a copy waits for nothing: this process is drawing the next iteration's

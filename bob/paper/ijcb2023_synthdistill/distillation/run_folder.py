@@ -198,8 +198,9 @@ class RunFolder:
         free = {"checkpoint_minutes", "checkpoint_steps", "device", "keep_epochs"}
         if now["sync_batchnorm"]:
             free |= {"devices", "num_nodes"}
-        # a run may be made longer: what it has learned so far stays the same
-        if isinstance(before.get("epochs"), int) and before["epochs"] < now["epochs"]:
+        # a run may be made longer if what it has learned so far stays the same
+        longer = isinstance(before.get("epochs"), int) and before["epochs"] < now["epochs"]
+        if longer and now["scheduler"] != "cosine":
             free.add("epochs")
         changed = [
             f"{name} was {before.get(name)!r}, is {now.get(name)!r}"

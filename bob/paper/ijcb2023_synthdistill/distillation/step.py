@@ -1,6 +1,7 @@
 """One iteration of the method: a fresh batch, a step, a re-sampled batch, the same step again."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,9 @@ from torch import nn
 
 from .. import faces
 from ..generators.mixture import Mixture
+from .augmentation import Augmentation
 from .losses import Loss
+from .memory import Memory
 from .random_numbers import RandomNumbers
 from .sampling import FreshBatch, Sampling
 
@@ -49,6 +52,10 @@ class Distillation:
     micro_batch_size
         Images that are generated, embedded and differentiated at a time; the gradients of a batch
         are summed over its micro-batches. None takes the whole batch at once, as the paper does.
+    augmentation
+        Changes the faces that teacher and student see. None in the paper.
+    memory, replay
+        What was generated before, and further updates on it after each. None and 0 in the paper.
     clock
         Marks the phases.
     """
@@ -66,6 +73,9 @@ class Distillation:
         truncation_psi: float = 1.0,
         noise_mode: str = "random",
         micro_batch_size: int | None = None,
+        augmentation: Augmentation | None = None,
+        memory: Memory | None = None,
+        replay: int = 0,
         clock: Clock = contextlib.nullcontext,
     ) -> None:
         self.fabric = fabric
@@ -78,6 +88,9 @@ class Distillation:
         self.truncation_psi = truncation_psi
         self.noise_mode = noise_mode
         self.micro_batch_size = micro_batch_size
+        self.augmentation = augmentation
+        self.memory = memory
+        self.replay = replay
         self.clock = clock
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
@@ -146,21 +159,63 @@ class Distillation:
             return faces.crop(_float(images))
 
     def step(self, w: torch.Tensor, name: str, numbers: RandomNumbers, rows: range) -> StepResult:
-        """Update the student once, on the faces of w ``[b, w_dim]``.
+        """Update the student on the faces of w ``[b, w_dim]``, then on remembered ones.
 
-        ``name`` is the batch's, which its noise is drawn for.
+        ``name`` is the batch's, which its noise is drawn for. What is told is of the first update.
         """
-        results = []
-        for part, last in self._parts(len(rows)):
+
+        def generated(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
             crops = self.faces(w[part], name, numbers, rows[part])
-            with self.clock("teacher"), torch.no_grad():
-                target = _float(self.teacher(crops))
+            shown, target = self.label(crops, name, numbers, rows[part])
+            if self.memory is not None:
+                self.memory.add(crops, target, rows[part])
+            return shown, target
+
+        result = self.update(generated, len(rows))
+        if self.memory is not None:
+            self.memory.close()
+            for visit in range(self.replay):
+                self.revisit(self.memory, f"{name} again {visit}", numbers, rows)
+        return result
+
+    def revisit(self, memory: Memory, name: str, numbers: RandomNumbers, rows: range) -> StepResult:
+        """Update the student on faces drawn from the memory."""
+
+        def remembered(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            crops, target = memory.draw(numbers, name, rows[part])
+            if self.augmentation is None:
+                return crops, target
+            return self.label(crops, name, numbers, rows[part])
+
+        return self.update(remembered, len(rows))
+
+    def label(
+        self, crops: torch.Tensor, name: str, numbers: RandomNumbers, rows: range
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augment faces ``[b, 3, 112, 112]``, and let the teacher embed what comes of them."""
+        if self.augmentation is not None:
+            draws = itertools.count()
+            with self.clock("augmentation"):
+                crops = self.augmentation(
+                    crops,
+                    lambda width: numbers.uniform(f"{name} change {next(draws)}", width, rows),
+                )
+        with self.clock("teacher"), torch.no_grad():
+            return crops, _float(self.teacher(crops))
+
+    def update(
+        self, labelled: Callable[[slice], tuple[torch.Tensor, torch.Tensor]], count: int
+    ) -> StepResult:
+        """Update the student once, on ``count`` faces and the teacher's embeddings of them."""
+        results = []
+        for part, last in self._parts(count):
+            crops, target = labelled(part)
             with self.fabric.no_backward_sync(self.student, enabled=not last):
                 with self.clock("student forward"):
                     embedding = _float(self.student(crops))
                     loss = self.loss(embedding, target)
                 with self.clock("backward"):
-                    share = len(crops) / len(rows)
+                    share = len(crops) / count
                     self.fabric.backward(loss if share == 1 else loss * share)
             similarity = F.cosine_similarity(embedding.detach(), target)
             results.append(StepResult(loss.detach() * share, similarity))
@@ -173,11 +228,13 @@ class Distillation:
         return StepResult(loss, torch.cat([result.similarity for result in results]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a checkpoint must hold besides student, optimizer and schedule: nothing."""
-        return {}
+        """Give what a checkpoint must hold besides student, optimizer and schedule."""
+        return self.memory.state_dict(self.fabric) if self.memory else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what :py:meth:`state_dict` gave."""
+        if self.memory:
+            self.memory.load_state_dict(state)
 
     def _parts(self, count: int) -> Iterator[tuple[slice, bool]]:
         """Divide ``count`` rows into micro-batches; say which is the last."""
