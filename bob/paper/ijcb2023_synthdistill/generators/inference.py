@@ -21,9 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..faces import crop_box
+from . import stylegan3, stylegan3_inference
 from .stylegan2 import (
     GAIN,
     LEAK,
+    BaseGenerator,
     Generator,
     Linear,
     Mapping,
@@ -44,18 +46,24 @@ Window = tuple[slice, slice]
 
 
 def for_inference(generator: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """Give the fast form of a plain StyleGAN2 on its device, and any other generator as it is.
+    """Give the fast form of a plain StyleGAN on its device, and any other generator as it is.
 
     It has the interface of the plain one. ``dtype`` is the precision of the synthesis; None: what
     the plain one uses on its device.
     """
-    return InferenceGenerator(generator, dtype) if type(generator) is Generator else generator
+    if type(generator) is Generator:
+        return InferenceGenerator(generator, InferenceSynthesis(generator.synthesis, dtype))
+    if type(generator) is stylegan3.Generator:
+        plain = generator.synthesis
+        synthesis = stylegan3_inference.InferenceSynthesis(plain, dtype, generator.resolution)
+        return InferenceGenerator(generator, synthesis)
+    return generator
 
 
 class InferenceGenerator(nn.Module):
-    """A frozen StyleGAN2 whose images are zero where :py:func:`~..faces.crop` does not look."""
+    """A frozen StyleGAN whose images are zero where :py:func:`~..faces.crop` does not look."""
 
-    def __init__(self, generator: Generator, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, generator: BaseGenerator, synthesis: nn.Module) -> None:
         super().__init__()
         self.z_dim = generator.z_dim
         self.w_dim = generator.w_dim
@@ -63,7 +71,7 @@ class InferenceGenerator(nn.Module):
         self.resolution = generator.resolution
         self.noise_pixels = generator.noise_pixels
         self.mapping = InferenceMapping(generator.mapping)
-        self.synthesis = InferenceSynthesis(generator.synthesis, dtype)
+        self.synthesis = synthesis
         self.eval()
 
 
