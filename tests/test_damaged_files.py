@@ -3,10 +3,11 @@
 Each real format is truncated and has bits flipped, from a fixed seed.
 """
 
+import functools
 import hashlib
-import io
 import random
 import resource
+import shutil
 from pathlib import Path
 
 import numpy
@@ -27,6 +28,7 @@ from bob.paper.ijcb2023_synthdistill.recognition.student import (
 )
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
 
+MICRO = Path(__file__).parent / "data" / "stylegan2-micro.pkl"
 TRUNCATIONS, FLIPS = 10, 60
 SLOW = {"agedb.mat": (3, 5)}
 """How many damaged files of each kind; fewer where each is read in a process of its own."""
@@ -35,71 +37,52 @@ MEMORY = 4 << 30
 """Bytes that a reader may add to the address space before it gets an error."""
 
 
-def generator(path):
-    path.write_bytes((Path(__file__).parent / "data" / "stylegan2-micro.pkl").read_bytes())
-    return load_generator
-
-
-def teacher(form):
-    def make(path):
-        network = IResNet((1, 1, 1, 1), widths=(2, 2, 2, 2), embedding_size=4).eval()
-        content = io.BytesIO()
-        torch.save(network.state_dict(), content, _use_new_zipfile_serialization=form != "old")
-        path.write_bytes(content.getvalue())
-        return load_teacher
-
-    return make
-
-
-def student(path):
-    save_student(path, create_student("test_efficientnet", "random", embedding_size=4))
-    return load_student
+def teacher(path, form):
+    network = IResNet((1, 1, 1, 1), widths=(2, 2, 2, 2), embedding_size=4).eval()
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=form == "zip")
 
 
 def checkpoint(path):
     save_checkpoint(path.parent, {"epoch": 1, "rows": [], "student": {"w": torch.ones(9)}})
-    return lambda damaged: load_checkpoint(damaged.parent)
-
-
-def image(form):
-    def make(path):
-        path.write_bytes(encode(0, kind=form))
-        return lambda damaged: images.load_image(images.ImageSource(str(damaged)))
-
-    return make
-
-
-def benchmark_bytes(path):
-    bins.write_bin(path, [encode(0, kind="JPEG")[:300] for _ in range(40)], [True, False] * 10)
-    return lambda damaged: bins.read_bin(damaged, 20, "LFW")
 
 
 def agedb_list(path):
     splits = numpy.empty((1, 10), dtype=object)
     for fold in range(10):
-        names = numpy.empty((2, 2), dtype=object)
-        names[:] = [["a", "b"], ["c", "d"]]
+        names = numpy.array([["a", "b"], ["c", "d"]], dtype=object)
         splits[0, fold] = {"pairs": names, "labels": numpy.array([[1.0, -1.0]])}
     scipy.io.savemat(path, {"splits": splits}, appendmat=False)
-    return lambda damaged: agedb.read_agedb(damaged, 20)
-
-
-def lfw_list(path):
-    rows = "".join(f"Name_{k}\t1\t2\nName_{k}\t1\tOther_{k}\t3\n" for k in range(10))
-    path.write_text("10\t1\n" + rows)
-    return lambda damaged: pair_lists.read_lfw(damaged, 20)
 
 
 READERS = {
-    "stylegan2.pkl": generator,
-    **{f"teacher.{form}": teacher(form) for form in ("zip", "old")},
-    "student.safetensors": student,
-    "last.ckpt": checkpoint,
-    "bytes.bin": benchmark_bytes,
-    "agedb.mat": agedb_list,
-    "pairs.txt": lfw_list,
-    **{f"image.{form}": image(form) for form in ("JPEG", "PNG", "BMP", "WEBP")},
+    "stylegan2.pkl": (lambda path: shutil.copy(MICRO, path), load_generator),
+    **{
+        f"teacher.{form}": (functools.partial(teacher, form=form), load_teacher)
+        for form in ("zip", "old")
+    },
+    "student.safetensors": (
+        lambda path: save_student(path, create_student("test_efficientnet", "random")),
+        load_student,
+    ),
+    "last.ckpt": (checkpoint, lambda path: load_checkpoint(path.parent)),
+    "lfw.bin": (
+        lambda path: bins.write_bin(path, [encode(0)[:300]] * 40, [True, False] * 10),
+        lambda path: bins.read_bin(path, 20, "LFW"),
+    ),
+    "agedb.mat": (agedb_list, lambda path: agedb.read_agedb(path, 20)),
+    "pairs.txt": (
+        lambda path: path.write_text("10\t1\n" + "Name\t1\t2\nName\t1\tOther\t3\n" * 10),
+        lambda path: pair_lists.read_lfw(path, 20),
+    ),
+    **{
+        f"image.{form}": (
+            lambda path, form=form: path.write_bytes(encode(0, kind=form)),
+            lambda path: images.load_image(images.ImageSource(str(path))),
+        )
+        for form in ("JPEG", "PNG", "BMP", "WEBP")
+    },
 }
+"""What writes each kind of file, and what reads it."""
 
 
 def seal(name, content):
@@ -113,7 +96,8 @@ def seal(name, content):
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_read_or_refused_in_words(name, tmp_path):
     path = tmp_path / name
-    read = READERS[name](path)
+    write, read = READERS[name]
+    write(path)
     valid = path.read_bytes()
     read(path)
     numbers = random.Random(0)

@@ -47,20 +47,6 @@ def test_numpy_arrays_and_scalars_survive(read, protocol, dtype, order):
     assert scalar == array[1, 2]
 
 
-def test_what_python2_wrote(read):
-    content = b"\x80\x02U\x03\x00\x01\xff."
-    assert read(content) == "\x00\x01\xff"
-    assert read(content, encoding="bytes") == b"\x00\x01\xff"
-    content = (
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87R"
-        b"(K\x01K\x02K\x03\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xff"
-        b"J\xff\xff\xff\xffK\x00tb\x89U\x06\xfa\xfb\xfc\xfd\xfe\xfftb."
-    )
-    expected = numpy.arange(250, 256, dtype=numpy.uint8).reshape(2, 3)
-    for encoding in ("latin1", "bytes"):
-        numpy.testing.assert_array_equal(read(content, encoding=encoding).value, expected)
-
-
 class Payload:
     def __init__(self, function, *arguments):
         self.call = (function, arguments)

@@ -97,15 +97,6 @@ class Halves(nn.Module):
         return torch.cat([faces[..., :56].mean((2, 3)), faces[..., 56:].mean((2, 3))], dim=1)
 
 
-def halves() -> nn.Module:
-    return Halves()
-
-
-class Nan(nn.Module):
-    def forward(self, faces):
-        return faces.new_full((len(faces), 4), float("nan"))
-
-
 class Zero(nn.Module):
     def forward(self, faces):
         return faces.new_zeros(len(faces), 4)
@@ -127,13 +118,3 @@ class Viewing(nn.Module):
 class Pair(Viewing):
     def forward(self, faces):
         return super().forward(faces), faces
-
-
-class Maps(nn.Module):
-    def forward(self, faces):
-        return faces
-
-
-class Photographs(nn.Module):
-    def forward(self, photographs):
-        raise ValueError("224x224 expected")

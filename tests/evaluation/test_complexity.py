@@ -28,10 +28,10 @@ def test_a_student_of_ones_own_is_made_by_what_is_named(tmp_path):
 
     path = tmp_path / "student.safetensors"
     save_student(path, create_student(Viewing, "random", embedding_size=4 * 28 * 28))
-    for named in ([], ["pair_world:Pair", "pair_world:Maps"]):
+    for named in ([], ["pair_world:Pair", "pair_world:Zero"]):
         with pytest.raises(SynthDistillError, match=r"'pair_world:Viewing'.*--network MODULE:NAME"):
             model_properties(path, "student", networks=named)
-    for named in (["pair_world:Maps", "pair_world:Viewing"], ["pair_world:Viewing"]):
+    for named in (["pair_world:Zero", "pair_world:Viewing"], ["pair_world:Viewing"]):
         found = model_properties(path, "student", networks=named)
         assert found["parameters"] == 4 * 3 * 16 + 4
 

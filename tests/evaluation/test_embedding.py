@@ -87,13 +87,9 @@ def test_unreadable_images_are_named_and_counted(recipe, tmp_path):
         EmbeddingTransformer(recipe).transform([good, wrong])
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("Nan", "expected finite embeddings"), ("Zero", r"found one of length 0\.0")],
-)
-def test_a_broken_network_gives_words_not_scores(name, words):
-    transformer = EmbeddingTransformer(NetworkRecipe("network", f"pair_world:{name}"))
-    with pytest.raises(SynthDistillError, match=words):
+def test_a_broken_network_gives_words_not_scores():
+    transformer = EmbeddingTransformer(NetworkRecipe("network", "pair_world:Zero"))
+    with pytest.raises(SynthDistillError, match=r"found one of length 0\.0"):
         transformer.transform(images(2))
 
 

@@ -94,7 +94,7 @@ def test_a_bar_counts_images_on_a_terminal(random_faces, tmp_path, monkeypatch):
     terminal.isatty = lambda: True
     bar = functools.partial(tqdm.tqdm, file=terminal, mininterval=0)
     monkeypatch.setattr(progress.tqdm, "tqdm", bar)
-    evaluate(network_pipeline("pair_world:halves"), random_faces, tmp_path)
+    evaluate(network_pipeline("pair_world:Halves"), random_faces, tmp_path)
     assert " 80/80 " in terminal.getvalue()
 
 

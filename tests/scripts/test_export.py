@@ -66,10 +66,3 @@ def test_sizes_are_told_and_what_is_there_is_kept(student, tmp_path):
     assert run(student, "-o", tmp_path / "out", *options, "--force", "--normalise").exit_code == 0
     assert json.loads((tmp_path / "out" / "config.json").read_text())["normalised"]
     assert (tmp_path / "out" / "mine.txt").exists()
-
-
-def test_no_generator_no_eight_bits(student, tmp_path):
-    result = run(student, "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "--generator FILE" in result.output
-    assert not (tmp_path / "out").exists()
