@@ -48,9 +48,7 @@ def make_card(config: Mapping[str, Any]) -> str:
     origins = {
         kind: _origin(file.get("path", "")) for kind, file in record.get("files", {}).items()
     }
-    own = bool(origins) and all(
-        origin == next(iter(ORIGINS.values())) for origin in origins.values()
-    )
+    own = {*origins.values()} == {next(iter(ORIGINS.values()))}
     data = ModelCardData(
         license="bsd-3-clause" if own else "other",
         library_name="onnxruntime",
@@ -59,9 +57,9 @@ def make_card(config: Mapping[str, Any]) -> str:
         model_name=name,
         eval_results=[
             EvalResult(
-                task_type="face-verification",
-                dataset_type=one["name"],
-                dataset_name=one["title"],
+                "face-verification",
+                one["name"],
+                one["title"],
                 metric_type="accuracy",
                 metric_value=round(one["accuracy"], 4),
             )

@@ -71,26 +71,22 @@ def embed(
     model = Model.find(path, network) if path else None
     finder = None if aligned else Detector(detector)
     names, eyes, faces, embeddings = [], [], [], []
-    for photograph, name in tqdm(named, disable=None, unit="photograph"):
+    for place, (photograph, name) in enumerate(tqdm(named, disable=None, unit="photograph"), 1):
         try:
             one = open_photograph(photograph, finder) if finder else open_aligned(photograph)
+            if one.note:
+                tqdm.write(f"{photograph}: {one.note}", file=sys.stderr)
+            names.append(name)
+            # y before x; the eye that is left in the image first
+            eyes.append(one.landmarks[:2, ::-1].flatten().tolist())
+            faces.append(one.face)
         except SynthDistillError as error:
             tqdm.write(f"error: {error.message}", file=sys.stderr)
-            continue
-        if one.note:
-            tqdm.write(f"{photograph}: {one.note}", file=sys.stderr)
-        names.append(name)
-        # y before x; the eye that is left in the image first
-        eyes.append(one.landmarks[:2, ::-1].flatten().tolist())
-        if model:
-            faces.append(one.face)
-        if model and len(faces) == BATCH:
-            embeddings.append(model.embed(numpy.stack(faces)))
+        if faces and (len(faces) == BATCH or place == len(named)):
+            embeddings += [model.embed(numpy.stack(faces))] if model else []
             faces = []
     if not names:
         raise SynthDistillError(f"none of {len(named)} photographs can be used.")
-    if model and faces:
-        embeddings.append(model.embed(numpy.stack(faces)))
     if output:
         with atomic_write(output) as temporary, temporary.open("wb") as stream:
             numpy.savez(stream, embeddings=numpy.concatenate(embeddings), paths=numpy.array(names))

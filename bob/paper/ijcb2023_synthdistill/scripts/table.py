@@ -160,8 +160,8 @@ def _read(path: Path) -> dict[str, Any]:
     from ..evaluation.report import PROPERTIES
     from ..files import SynthDistillError, nearest
 
-    top = ["title", "metric", "databases", "properties", "networks", "timed", "notes", "plot"]
-    top += ["rows", "reference"]
+    top = ["title", "metric", "databases", "properties", "networks", "notes", "plot", "rows"]
+    top += ["timed", "reference"]
     plot = ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"]
     row = ["label", "section", "folders", "kind", "file", "training_data", "published"]
     declared: dict[str, Any] = {"title": path.stem, "metric": "accuracy", "properties": []}
