@@ -34,6 +34,14 @@ def test_the_named_configs_are_the_paper_s_run():
     assert options.validation_images == 78 * 128
 
 
+def test_better_changes_how_the_student_learns_and_nothing_else():
+    base, better = resolve(["toyfaces"]), resolve(["toyfaces", "better"])
+    changed = {name for name, value in vars(better).items() if value != getattr(base, name)}
+    assert changed == {"loss", "optimizer", "scheduler", "augmentation", "replay"}
+    with pytest.raises(SynthDistillError, match="replay and augmentation"):
+        resolve(["toyfaces-real", "better"])
+
+
 def test_configs_chain_and_the_command_line_wins(tmp_path):
     mine = write(tmp_path / "mine.py", "batch_size = batch_size // 2\nimport math\n_x = 3\nUP = 1")
     options = resolve(["tinyfar-c", mine], seed=3, resampling_coefficient=0.5)
