@@ -164,7 +164,7 @@ def test_other_files_are_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "FORMAT_VERSION", 0)
     save_student(path, create_student(SMALL, "random"))
     monkeypatch.undo()
-    with pytest.raises(SynthDistillError, match=r"is of version '0' .*reads version 1"):
+    with pytest.raises(SynthDistillError, match=r"is of version '0' .*reads 1"):
         load_student(path)
     save_teacher(path, IResNet((1,), (4,), 8), {})
     with pytest.raises(SynthDistillError, match="its format is 'synthdistill-teacher'"):
