@@ -36,7 +36,10 @@ class Memory:
         self.added = 0
 
     def add(self, batch: torch.Tensor, targets: torch.Tensor, rows: range) -> None:
-        """Remember some rows of the current batch: faces ``[b, 3, 112, 112]`` and embeddings."""
+        """Remember some rows of the current batch: faces ``[b, 3, 112, 112]`` and embeddings.
+
+        Embeddings may have no elements, where the teacher will be asked again.
+        """
         if self.targets.ndim == 2:
             self.targets = targets.new_zeros(*self.targets.shape, targets.shape[1])
         place = self.added % len(self.faces), slice(rows.start - self.first, rows.stop - self.first)
@@ -61,8 +64,8 @@ class Memory:
         """Give what all processes remember, in the order of the rows."""
         known = min(self.added, len(self.faces))
         whole = [
-            torch.as_tensor(fabric.all_gather(kept[:known])).reshape(-1, *kept[:known].shape)
-            for kept in (self.faces, self.targets)
+            torch.as_tensor(fabric.all_gather(kept)).reshape(fabric.world_size, *kept.shape)
+            for kept in (self.faces[:known], self.targets[:known])
         ]
         images, targets = (torch.cat(list(parts), dim=1).cpu() for parts in whole)
         return {"added": self.added, "faces": images, "targets": targets}

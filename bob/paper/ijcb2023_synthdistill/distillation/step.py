@@ -168,7 +168,9 @@ class Distillation:
             crops = self.faces(w[part], name, numbers, rows[part])
             shown, target = self.label(crops, name, numbers, rows[part])
             if self.memory is not None:
-                self.memory.add(crops, target, rows[part])
+                # an embedding of the changed face is of no use: it will be changed otherwise
+                kept = target if self.augmentation is None else target[:, :0]
+                self.memory.add(crops, kept, rows[part])
             return shown, target
 
         result = self.update(generated, len(rows))
@@ -178,7 +180,7 @@ class Distillation:
                 self.revisit(self.memory, f"{name} again {visit}", numbers, rows)
         return result
 
-    def revisit(self, memory: Memory, name: str, numbers: RandomNumbers, rows: range) -> StepResult:
+    def revisit(self, memory: Memory, name: str, numbers: RandomNumbers, rows: range) -> None:
         """Update the student on faces drawn from the memory."""
 
         def remembered(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,7 +189,7 @@ class Distillation:
                 return crops, target
             return self.label(crops, name, numbers, rows[part])
 
-        return self.update(remembered, len(rows))
+        self.update(remembered, len(rows))
 
     def label(
         self, crops: torch.Tensor, name: str, numbers: RandomNumbers, rows: range
@@ -229,11 +231,11 @@ class Distillation:
 
     def state_dict(self) -> dict[str, Any]:
         """Give what a checkpoint must hold besides student, optimizer and schedule."""
-        return self.memory.state_dict(self.fabric) if self.memory else {}
+        return {} if self.memory is None else self.memory.state_dict(self.fabric)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what :py:meth:`state_dict` gave."""
-        if self.memory:
+        if self.memory is not None:
             self.memory.load_state_dict(state)
 
     def _parts(self, count: int) -> Iterator[tuple[slice, bool]]:
