@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 
 from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import ten_fold_accuracy
-from bob.paper.ijcb2023_synthdistill.distillation.latent_space import cosines_by_coefficient
 from bob.paper.ijcb2023_synthdistill.files import atomic_write
 from bob.paper.ijcb2023_synthdistill.generators import load_generator
 from bob.paper.ijcb2023_synthdistill.recognition.teacher import load_teacher
@@ -92,13 +91,22 @@ def figures(generator: Path, teacher: Path, count: int = 2048, pairs: int = 500)
 
     drawn, again, mixed = draw("generator"), draw("generator"), draw("mixed")
     with torch.inference_mode():
-        zs = torch.randn(count, network.z_dim).split(128)
-        samples = torch.cat([judge(faces.crop(network.synthesis(network.mapping(z)))) for z in zs])
+        ws = network.mapping(torch.randn(count, network.z_dim))
+
+        def sample(ws: torch.Tensor) -> torch.Tensor:
+            return torch.cat([judge(faces.crop(network.synthesis(w))) for w in ws.split(128)])
+
+        samples = sample(ws)
+        steps = {c: c * torch.randn(count, 1, network.w_dim) for c in (0.5, 1.0, 2.0)}
+        kept = {
+            c: torch.cosine_similarity(samples, sample(ws + step)).mean().item()
+            for c, step in steps.items()
+        }
     return {
         "teacher_accuracy": accuracies(judge, pairs),
         "cosines_samples": cosines(samples),
         "cosines_renderings": cosines(drawn),
-        "cosines_by_coefficient": cosines_by_coefficient(network, judge, images=count),
+        "cosines_by_coefficient": kept,
         "frechet_samples_renderings": frechet(samples, drawn),
         "frechet_renderings_renderings": frechet(drawn, again),
         "frechet_samples_benchmark": frechet(samples, mixed),

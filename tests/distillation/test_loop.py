@@ -45,6 +45,7 @@ def test_a_run_leaves_what_the_design_names(tiny_run, tmp_path):
     options = json.loads((tmp_path / "options.json").read_text())
     assert options["options"]["student"] == "test_efficientnet"
     assert options["seed"] == 2021
+    assert 0 < options["identity_kept"] < 1
     assert options["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2"]
     assert rows(tmp_path)[-1]["images"] == "48"

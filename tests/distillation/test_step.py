@@ -104,3 +104,22 @@ def test_every_strategy_does_an_iteration(tiny_run, sampling):
     assert torch.isfinite(fresh.loss)
     assert torch.isfinite(resampled.loss)
     assert distance(before, weights(method)) > 0
+
+
+def test_how_far_resampling_moves_an_identity_is_told(tiny_run):
+    numbers = draws_of(tiny_run)
+
+    def kept(**changes):
+        method = method_of(replace(tiny_run, noise_mode="const", **changes))
+        return method.identity_kept(numbers, range(4))
+
+    assert kept(resampling_coefficient=0.0).min() > 0.9999
+    near, far = kept(resampling_coefficient=0.1), kept(resampling_coefficient=1.0)
+    assert 0.9999 > near.mean() > far.mean()
+    assert torch.allclose(kept(resampling_coefficient=0.1, micro_batch_size=2), near, atol=1e-5)
+    # a generator whose w is half as large: its coefficients are half of ours
+    method = method_of(replace(tiny_run, noise_mode="const", resampling_coefficient=0.05))
+    method.generator.mapping.register_forward_hook(lambda *args: args[-1] / 2)
+    synthesis = method.generator.synthesis
+    synthesis.register_forward_pre_hook(lambda _, args: (2 * args[0], *args[1:]))
+    assert torch.allclose(method.identity_kept(numbers, range(4)), near, atol=1e-4)

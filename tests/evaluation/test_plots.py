@@ -98,6 +98,12 @@ def test_published_points_are_hollow_and_never_joined():
     assert "LFW, measured" in legend
     assert any("1  theirs" in text for text in legend)
     assert plots.plot_property(rows, "images", {"lfw": "LFW"}, "x", "y") is None
+    # a curve for each section
+    sections = rows.assign(section=["first", "second", "first", "first"])
+    given = (sections, "coefficient", {"lfw": "LFW"}, "x", "y")
+    ax = plots.plot_property(*given, by_section=True).axes[0]
+    curves = {bar.get_label(): bar.lines[0].get_xdata().tolist() for bar in ax.containers}
+    assert curves == {"first, measured": [2.0], "second": [1.0]}
     # published FLOPs stand where multiply-adds are unknown
     (line, *_) = plots.plot_property(rows, "multiply_adds", {"lfw": "LFW"}, "x", "y").axes[0].lines
     assert line.get_xdata().tolist() == [5e6]

@@ -30,7 +30,9 @@ def folder(tmp_path):
         for database in ("lfw", "cfp-fp"):
             write_scores(tmp_path / name / database / "scores-dev.csv", database, distance=distance)
     options = {"resampling_coefficient": 1.0, "epochs": 2, "sampling": "dynamic"}
-    (tmp_path / "student_a" / "options.json").write_text(json.dumps({"options": options}))
+    (tmp_path / "student_a" / "options.json").write_text(
+        json.dumps({"options": options, "identity_kept": 0.62})
+    )
     (tmp_path / "student_a" / "student.safetensors").write_bytes(b"weights")
     (tmp_path / "student_a" / "log.csv").write_text(
         "epoch,images,loss_fresh,validation_cosine\n1,100,0.5,0.6\n2,200,0.4,0.7\n"
@@ -51,6 +53,7 @@ def test_table_of_a_results_folder(run, folder):
     assert rows["teacher"]["calfw"] == ""
     assert (rows["student_a"]["images"], rows["student_a"]["coefficient"]) == ("200", "1")
     assert rows["student_a"]["sampling"] == "dynamic"
+    assert rows["student_a"]["identity_kept"] == "0.62"
     # published rows of small networks stand below where real benchmarks are
     markdown = (folder / "table.md").read_text(encoding="utf-8")
     assert "*EdgeFace-S* [" in markdown
@@ -76,6 +79,27 @@ def test_differences_to_a_reference(run, folder):
     )
     assert 0 < low < value < high
     assert value == pytest.approx(float(rows["teacher"]["lfw"]) - float(rows["student_a"]["lfw"]))
+    # the mean of several benchmarks; and a row may name a reference of its own
+    rows = folder / "rows.toml"
+    rows.write_text(
+        f"""databases = ["lfw", "cfp-fp"]
+        plot = {{ x = "images", xlabel = "images", benchmark = "mean", by_section = true }}
+        [[rows]]
+        label = "one"
+        folders = ["{folder / "student_a"}"]
+        [[rows]]
+        label = "other"
+        reference = "one"
+        folders = ["{folder / "teacher"}"]
+        """
+    )
+    assert "Differences to one are" in run("--rows", rows, "-o", folder / "out")
+    rows = measured(folder / "out" / "table.csv")
+    for end in ("", "_difference"):
+        one, other = (float(rows["other"][f"{name}{end}"]) for name in ("lfw", "cfp-fp"))
+        assert float(rows["other"][f"mean{end}"]) == pytest.approx((one + other) / 2)
+    assert float(rows["other"]["mean_difference_low"]) > 0
+    assert (folder / "out" / "accuracy-images.png").is_file()
     words = "'studnt_a' is no row that is measured"
     assert words in run(folder, "-d", "lfw", "--reference", "studnt_a", fails=1)
 

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 TELL_SECONDS = 60.0
 """How often a line says how far a training is, where no terminal shows the bar."""
 
+IDENTITY_IMAGES = 128
+"""At least so many, or a batch, are re-sampled to see what that does to identities."""
+
 SAMPLE_IMAGES = 8
 """Columns of ``samples.png``."""
 
@@ -77,7 +80,7 @@ def train(
         run.resume(state)
         if fabric.is_global_zero:
             # not earlier: a damaged file must not become a part of what the run is
-            folder.begin(description, options, configs)
+            folder.begin(description | run.identity_kept(), options, configs)
         run.train(stop)
         finished = run.epoch == options.epochs
         if finished:
@@ -166,6 +169,20 @@ class Run:
                 self.save()
         if not self.folder.is_published(options):
             self.publish()
+
+    def identity_kept(self) -> dict[str, float]:
+        """Tell what re-sampling does to an identity, and say it."""
+        options = self.options
+        if options.method != "distillation" or options.epochs == 0:
+            return {}
+        batches = max(1, IDENTITY_IMAGES // len(self.rows))
+        cosines = [
+            self.method.identity_kept(self.numbers("identity", batch), self.rows).mean()
+            for batch in range(batches)
+        ]
+        kept = torch.stack(cosines).mean().item()
+        logger.info("the teacher's cosine between a face and its re-sampled one: %.2f", kept)
+        return {"identity_kept": kept}
 
     def add(self, fresh: StepResult, resampled: StepResult) -> None:
         """Add an iteration to the sums, without waiting for the device."""

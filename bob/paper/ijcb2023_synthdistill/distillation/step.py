@@ -252,6 +252,26 @@ class Distillation:
         return errors, similarities
 
     @torch.no_grad()
+    def identity_kept(self, numbers: RandomNumbers, rows: range) -> torch.Tensor:
+        """Compare faces with what they are re-sampled to, by the teacher's cosines ``[b]``.
+
+        As if the student agreed with the teacher entirely, for dynamic sampling the longest step.
+        The scale of w is each generator's own: a coefficient that leaves the same cosine does the
+        same to identities on another one.
+        """
+        z = numbers.normal("z", self.generator.z_dim, rows)
+        w = self.mapping(z, rows)
+        moved = self.resample(z, w, w.new_ones(len(rows)), numbers, rows)
+        cosines = []
+        for part, _ in self._parts(len(rows)):
+            fresh, resampled = (
+                _float(self.teacher(self.faces(one[part], name, numbers, rows[part])))
+                for one, name in ((w, "fresh"), (moved, "resampled"))
+            )
+            cosines.append(F.cosine_similarity(fresh, resampled))
+        return torch.cat(cosines)
+
+    @torch.no_grad()
     def samples(
         self, numbers: RandomNumbers, rows: range
     ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:

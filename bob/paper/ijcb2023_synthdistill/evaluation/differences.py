@@ -27,23 +27,26 @@ class Difference(NamedTuple):
     p: float
 
 
-def difference(
-    ours: Sequence[pd.DataFrame], reference: Sequence[pd.DataFrame]
-) -> Difference | None:
-    """Compare two models by their scores of the same pairs, a table for each seed, in one order.
+Scores = Sequence[Sequence[pd.DataFrame]]
+"""Of a model: for each benchmark, for each seed, the scores of its pairs in one order."""
+
+
+def difference(ours: Scores, reference: Scores) -> Difference | None:
+    """Compare two models by their scores of the same pairs, on one benchmark or by the mean.
 
     One seed each: the interval is that of a paired bootstrap over pairs, the p-value McNemar's,
     exact. As many seeds each: those of a paired t-test over seeds. Else None.
     """
-    if len(ours) != len(reference):
+    if len(ours[0]) != len(reference[0]):
         return None
-    fold = ours[0]["fold"]
-    # folds count alike, whatever their size
-    weights = (len(fold) / fold.nunique() / fold.map(fold.value_counts())).to_numpy()
-    one, other = (np.stack([_right(frame) for frame in frames]) for frames in (ours, reference))
-    by_pair = (one.astype(float) - other) * weights
+    one, other = (
+        np.hstack([np.stack([_right(frame) for frame in seeds]) for seeds in model])
+        for model in (ours, reference)
+    )
+    weights = np.concatenate([_weights(seeds[0]["fold"]) for seeds in ours])
+    by_pair = (one.astype(float) - other) * weights * (len(weights) / len(ours))
     value = float(by_pair.mean())
-    if len(ours) == 1:
+    if len(one) == 1:
         resampled = stats.bootstrap(
             (by_pair[0],),
             np.mean,
@@ -63,3 +66,8 @@ def difference(
 
 def _right(frame: pd.DataFrame) -> np.ndarray:
     return right_decisions(frame["score"], frame["genuine"], frame["fold"])
+
+
+def _weights(fold: pd.Series) -> np.ndarray:
+    """Weigh pairs so that folds count alike, whatever their size, and add up to 1."""
+    return (1 / fold.nunique() / fold.map(fold.value_counts())).to_numpy()

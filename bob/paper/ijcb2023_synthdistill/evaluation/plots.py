@@ -205,12 +205,14 @@ def plot_property(
     title: str = "",
     logarithmic: bool = False,
     joined: bool = True,
+    by_section: bool = False,
 ) -> Figure | None:
     """Plot a metric against a property of the models, if any row knows both.
 
     ``rows`` are those of a table; published ones may know ``mflops`` where ``x`` is
     ``multiply_adds``. ``columns`` are the metric's, with their titles; points of a single one have
-    the rows' names. y is printed in per cent. A line goes through measured points if ``joined``.
+    the rows' names. y is printed in per cent. A line goes through measured points if ``joined``;
+    ``by_section`` through those of each section.
     """
     rows = rows.reindex(columns=[*{*rows, *columns, *(f"{c}_std" for c in columns), x, "mflops"}])
     where = pd.to_numeric(rows[x])
@@ -218,9 +220,14 @@ def plot_property(
         where = where.fillna(pd.to_numeric(rows["mflops"]) * 1e6)
     figure, (ax,) = _figure(7.4, 4.2)
     names: list[str] = []
-    for index, (key, name) in enumerate(columns.items()):
+    curves = [(key, name, True) for key, name in columns.items()]
+    if by_section:
+        sections = rows["section"]
+        curves = [(key, s, sections == s) for key in columns for s in sections.unique()]
+    for index, (key, name, of_curve) in enumerate(curves):
         y, deviation = pd.to_numeric(rows[key]), pd.to_numeric(rows[f"{key}_std"]).fillna(0)
-        known = rows.assign(x=where, y=y, deviation=deviation)[where.notna() & y.notna()]
+        known = rows.assign(x=where, y=y, deviation=deviation)
+        known = known[of_curve & where.notna() & y.notna()]
         ours = known[known["kind"] == "measured"].sort_values("x", kind="stable")
         theirs = known[known["kind"] == "published"]
         if len(ours):
@@ -229,7 +236,7 @@ def plot_property(
             look |= {"linestyle": LINES[index % len(LINES)] if joined else "none", "linewidth": 1.2}
             label = name if theirs.empty else f"{name}, measured"
             ax.errorbar(ours["x"], ours["y"], yerr=ours["deviation"], label=label, **look)
-        for row in ours.itertuples() if len(columns) == 1 else ():
+        for row in ours.itertuples() if len(curves) == 1 else ():
             _annotate(ax, row, row.model, color="black")
         for row in theirs.itertuples():
             # published models stand close together: numbers, and their names beside the plot

@@ -21,6 +21,7 @@ PROPERTIES = {
     "synthetic_images": Column("synthetic_images", "its images"),
     "sampling": Column("sampling", "sampling"),
     "coefficient": Column("coefficient", "coefficient"),
+    "identity_kept": Column("identity_kept", "identity kept", 1.0, 2),
     "images": Column("images", "images (thousands)", 1e-3, 0),
     "parameters": Column("parameters", "parameters (M)", 1e-6, 2),
     "multiply_adds": Column("multiply_adds", "multiply-adds (M)", 1e-6, 1),
@@ -35,6 +36,11 @@ COSTS = ("parameters", "multiply_adds", "file_size", "seconds")
 """Columns for which the network has to be loaded."""
 
 PROPERTY_NOTES = {
+    "identity_kept": (
+        "Identity kept: the teacher's mean cosine between a face and what it is re-sampled to, "
+        "where the student agrees with the teacher entirely. On another generator the coefficient "
+        "that leaves the same cosine does the same to identities."
+    ),
     "multiply_adds": (
         "Multiply-adds: of convolutions and matrix products, for one 112x112 image, counted by "
         "torch's FLOP counter and halved; one multiplication with its addition is one."
@@ -93,20 +99,23 @@ def make_report(declared: Mapping[str, Any], reader: ScoreReader) -> Report:
         traced += measured.traced
         problems += measured.problems
     compared = _compare(declared, models, rows, reader)
+    references = dict.fromkeys(_references(declared).values())
     published = [select_published(**r["published"]) for r in declared["rows"] if "published" in r]
     hidden = [] if metric == "accuracy" else list(BENCHMARKS)
     others = [results.drop(columns=hidden) for results in published]
     every = pd.concat([pd.DataFrame(rows, dtype=object), *others], ignore_index=True)
     known = [name for name in dict.fromkeys(properties) if name in every]
     columns = [PROPERTIES[name] for name in known if every[name].notna().any()]
-    columns += [Column(name, reader.title(name), 100.0, 2) for name in reader.databases]
+    titles = {name: reader.title(name) for name in reader.databases}
+    if "mean" in every:
+        titles["mean"] = "mean"
+    columns += [Column(name, title, 100.0, 2) for name, title in titles.items()]
     for name in compared:
-        title = f"{reader.title(name)}, difference"
-        columns.append(Column(f"{name}_difference", title, 100.0, 2))
+        columns.append(Column(f"{name}_difference", f"{titles[name]}, difference", 100.0, 2))
     shown = [column.key for column in columns]
     notes = [
         *_metric_notes(metric, reader, shown, bool(traced)),
-        *([NOTE.format(reference=declared["reference"])] if compared else []),
+        *([NOTE.format(reference=" or ".join(references))] if compared else []),
         *_reservations(rows, traced, reader),
         "An empty cell is unknown or not measured.",
         *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown),
@@ -135,29 +144,35 @@ def _compare(
     rows: Sequence[dict[str, Any]],
     reader: ScoreReader,
 ) -> list[str]:
-    """Add to measured rows how far they are from that of reference; give where there are any."""
-    label = declared.get("reference")
-    if label is None:
-        return []
-    if label not in models or declared["metric"] != "accuracy":
-        raise SynthDistillError(
-            f"the reference {label!r} is no row that is measured, or the metric is not accuracy. "
-            f"Rows: {', '.join(models)}.{nearest(label, models)}"
-        )
-    (first,) = (row for row in rows if row["model"] == label)
+    """Add to measured rows how far they are from their references; give where there are any."""
+    by_label = {row["model"]: row for row in rows}
+    shown = {**{name: [name] for name in reader.databases}, "mean": list(reader.databases)}
     compared = {}
-    for name in reader.databases:
-        for row in rows:
-            if row is not first and name in row and name in first:
+    for label, other in _references(declared).items():
+        if other not in models or declared["metric"] != "accuracy":
+            raise SynthDistillError(
+                f"the reference {other!r} is no row that is measured, or the metric is not "
+                f"accuracy. Rows: {', '.join(models)}.{nearest(other, models)}"
+            )
+        row = by_label[label]
+        for name, databases in shown.items():
+            if name in row and name in by_label[other]:
                 ours, theirs = (
-                    [reader.read(model, name) for model in models[one]]
-                    for one in (row["model"], label)
+                    [[reader.read(model, each) for model in models[one]] for each in databases]
+                    for one in (label, other)
                 )
                 if told := difference(ours, theirs):
-                    key = compared[name] = f"{name}_difference"
+                    compared[name] = key = f"{name}_difference"
                     row |= {key: told.value, f"{key}_low": told.low, f"{key}_high": told.high}
                     row[f"{key}_p"] = told.p
-    return list(compared)
+    return [name for name in shown if name in compared]
+
+
+def _references(declared: Mapping[str, Any]) -> dict[str, str]:
+    """Give the label of the row that each is compared with: its own reference, or the table's."""
+    measured = [row for row in declared["rows"] if "published" not in row]
+    found = {row["label"]: row.get("reference", declared.get("reference")) for row in measured}
+    return {label: other for label, other in found.items() if other not in (None, label)}
 
 
 def _metric_notes(
@@ -248,22 +263,26 @@ def draw_property(
     """Draw the metric against a property, if any row knows both, as ``METRIC-PROPERTY``.
 
     The declared ``plot`` has ``x`` and ``xlabel``; perhaps ``section``: only rows of this section;
-    ``benchmark``: only this one, real or drawn; ``logarithmic`` and ``joined``.
+    ``benchmark``: only this one, real or drawn, or ``mean``; ``logarithmic`` and ``joined``;
+    ``by_section``: a curve for each section.
     """
     from . import plots
 
     plot, metric, rows = declared["plot"], declared["metric"], table.rows
     one = plot.get("benchmark")
-    names = [n for n in reader.databases if one in (None, n, n.partition("-")[2])]
+    names = {n: reader.title(n) for n in reader.databases if one in (None, n, n.partition("-")[2])}
+    if one == "mean":
+        names["mean"] = "mean of the benchmarks"
     figure = plots.plot_property(
         rows[rows["section"] == plot["section"]] if plot.get("section") else rows,
         plot["x"],
-        {name: reader.title(name) for name in names},
+        names,
         plot["xlabel"],
         f"{metric} (%)",
         title=table.title,
         logarithmic=plot.get("logarithmic", False),
         joined=plot.get("joined", True),
+        by_section=plot.get("by_section", False),
     )
     name = f"{metric}-{plot['x']}".replace("_", "-")
     return plots.save_figure(figure, folder, name) if figure else []

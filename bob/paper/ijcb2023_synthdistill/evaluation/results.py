@@ -66,14 +66,17 @@ def run_properties(folder: Path) -> dict[str, Any]:
     """Read from ``options.json`` and ``log.csv`` of a run folder what a model was trained with.
 
     ``images`` are the generated ones that the student learned from, fresh and re-sampled, as
-    logged; there is a ``coefficient`` where the ``sampling`` has one. Nothing is known of a model
+    logged; there is a ``coefficient`` where the ``sampling`` has one. ``identity_kept`` is the
+    teacher's cosine between a face and its re-sampled one. Nothing is known of a model
     that was not trained here.
     """
     options, log = folder / "options.json", folder / "log.csv"
     values: dict[str, Any] = {}
     try:
         if options.is_file():
-            described = read_record(options)["options"]
+            record = read_record(options)
+            described = record["options"]
+            values["identity_kept"] = record.get("identity_kept")
             if described["epochs"] and described.get("method", "distillation") == "distillation":
                 values["sampling"] = described["sampling"]
                 if described["sampling"] not in ("static", "none"):
@@ -161,8 +164,10 @@ def measure(label: str, models: Sequence[Path], metric: str, reader: ScoreReader
     The metric is ``accuracy``, ``eer`` or ``tar@FAR``, the true accept rate at a false one. A row
     of one model shows its value and, of accuracy, the deviation over folds; a row of several seeds
     the mean and the sample standard deviation over seeds, and the number of seeds. A database on
-    which a model was never evaluated is an empty cell, and no problem.
+    which a model was never evaluated is an empty cell, and no problem. ``mean`` is that of several
+    databases, where there is a value for all of them.
     """
+    by_seed: list[Sequence[float]] = []
     measured = Measured({"seeds": str(len(models))} if len(models) > 1 else {}, [], [])
     for database in reader.databases:
         if not any((model / database).is_dir() for model in models):
@@ -176,6 +181,7 @@ def measure(label: str, models: Sequence[Path], metric: str, reader: ScoreReader
         values = [one["tar_at_far"][f"{float(far):g}"] if far else one[name] for one in found]
         if None in values:  # too few pairs
             continue
+        by_seed.append(values)
         value, deviation = values[0], found[0].get(f"{metric}_std")
         if len(found) > 1:
             value, deviation = statistics.fmean(values), statistics.stdev(values)
@@ -184,4 +190,9 @@ def measure(label: str, models: Sequence[Path], metric: str, reader: ScoreReader
             measured.cells[f"{database}_never_match"] = never
         origins = [reader.trace(model, database) for model in models]
         measured.traced.append(TracedValue(label, database, value, origins))
+    if len(by_seed) == len(reader.databases) > 1:
+        means = [statistics.fmean(values) for values in zip(*by_seed, strict=True)]
+        measured.cells["mean"] = statistics.fmean(means)
+        if len(means) > 1:
+            measured.cells["mean_std"] = statistics.stdev(means)
     return measured

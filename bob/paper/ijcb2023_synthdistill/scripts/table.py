@@ -162,8 +162,8 @@ def _read(path: Path) -> dict[str, Any]:
 
     top = ["title", "metric", "databases", "properties", "networks", "notes", "plot", "rows"]
     top += ["timed", "reference"]
-    plot = ["x", "xlabel", "section", "benchmark", "logarithmic", "joined"]
-    row = ["label", "section", "folders", "kind", "file", "training_data", "published"]
+    plot = ["x", "xlabel", "section", "by_section", "benchmark", "logarithmic", "joined"]
+    row = ["label", "section", "reference", "folders", "kind", "file", "training_data", "published"]
     declared: dict[str, Any] = {"title": path.stem, "metric": "accuracy", "properties": []}
     try:
         declared |= tomllib.loads(path.read_text(encoding="utf-8"))
@@ -211,7 +211,8 @@ def _declare(
     groups: list[dict[str, str]] = []
     if published or (published is None and comparable):
         groups = [{}] if published else [{"group": group} for group in COMPARABLE]
-    properties = ["training_data", "synthetic_images", "sampling", "coefficient", "images"]
+    properties = ["training_data", "synthetic_images", "sampling", "coefficient"]
+    properties += ["identity_kept", "images"]
     properties += ["parameters", "multiply_adds", "file_size"] * (complexity or timed)
     properties += ["seconds"] * timed + ["mflops"] * bool(groups and complexity)
     rows: list[dict[str, Any]] = [
