@@ -28,7 +28,8 @@ This demo trains a small face recogniser without a single photograph, in four st
               real file format (.bin) and with the real structure (10 folds)
   2. train    a small generator makes faces, a teacher and a student look at them, the student
               learns the teacher's embedding: once with dynamic sampling (the paper's), once with
-              static sampling, and a student that is left as it is before any training
+              static sampling, once with all that was found to help beyond the paper, and a
+              student that is left as it is before any training
   3. evaluate teacher and students with Bob's PipelineSimple; each pair gets a cosine score
   4. print    the table, plots and pictures; the student goes out as ONNX, in float and in 8 bits
 What is there already is not done again. Ctrl-C saves; `make demo` then goes on.
@@ -58,7 +59,7 @@ The real thing needs the generator, the teacher and the data sets (see README.md
 @click.option("-o", "--results", default="results/demo", show_default=True, type=PATH)
 @click.option("-c", "--cores", default=2, show_default=True, help="Jobs of one thread at a time.")
 def demo(settings: tuple[str, ...], results: Path, cores: int) -> None:
-    """Train two students without a photograph, evaluate them with Bob, print a table.
+    """Train three students without a photograph, evaluate them with Bob, print a table.
 
     KEY=VALUE are further settings of the Snakefile, such as options="--epochs 2".
     """

@@ -48,6 +48,8 @@ def sharpness(faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
     kind, strength = (value.view(-1, 1, 1, 1) for value in uniform(2).T)
     row = faces.new_tensor([1, 4, 6, 4, 1]) / 16
     kernel = (row[:, None] * row).expand(3, 1, 5, 5)
+    # seven times as fast on a CPU
+    faces = faces.contiguous(memory_format=torch.channels_last)
     blurred = F.conv2d(F.pad(faces, (2, 2, 2, 2), mode="reflect"), kernel, groups=3)
     amount = torch.where(kind < 1 / 3, -strength, 2.5 * strength) * (kind < 2 / 3)
     return torch.lerp(faces, blurred, -amount).clamp_(-1, 1)
@@ -95,8 +97,7 @@ class _InTurn:
     @torch.no_grad()
     def __call__(self, faces: torch.Tensor, uniform: Uniform) -> torch.Tensor:
         for change in self.changes:
-            # seven times as fast for the blur on a CPU
-            faces = change(faces.contiguous(memory_format=torch.channels_last), uniform)
+            faces = change(faces, uniform)
         return faces
 
 
