@@ -34,13 +34,13 @@ def test_dry_run_of_the_miniature_tables(snakemake):
     status, said = snakemake("-n", "all", "demo", "pictures", "--config", "optional=yes")
     assert status == 0, said
     assert "missing (" not in said
-    # 43 students, the teacher, two of table 1 and of the demo: each once, on five benchmarks; and
+    # 47 students, the teacher, two of table 1 and of the demo: each once, on five benchmarks; and
     # four exported ones of table 2
     commands = re.findall(r"^Shell command: (synthdistill-train .+) >", said, re.MULTILINE)
-    assert len(commands) == len(set(commands)) == 44
+    assert len(commands) == len(set(commands)) == 48
     static = "toyfaces --sampling static --seed 2021  --output results/toyfaces/runs/"
     assert f"synthdistill-train {static}toyfaces-sampling-static-seed-2021" in commands
-    assert said.count("Shell command: bob bio pipeline simple") == 5 * (45 + 4)
+    assert said.count("Shell command: bob bio pipeline simple") == 5 * (49 + 4)
     teacher = r"build.py teacher --seed 2 --output \S+/seed-2 "
     assert len(re.findall(f"^Shell command: python .+{teacher}", said, re.MULTILINE)) == 1
     exported = re.findall(r"^Shell command: synthdistill-export (\S+) -o (\S+)", said, re.MULTILINE)
