@@ -173,7 +173,9 @@ class Run:
     def identity_kept(self) -> dict[str, float]:
         """Tell what re-sampling does to an identity, and say it."""
         options = self.options
-        if options.method != "distillation" or options.epochs == 0:
+        # a strategy of the user's own may remember what it is asked
+        own = options.method != "distillation" or not isinstance(options.sampling, str)
+        if own or options.epochs == 0:
             return {}
         batches = max(1, IDENTITY_IMAGES // len(self.rows))
         cosines = [
