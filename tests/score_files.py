@@ -8,14 +8,9 @@ import pandas as pd
 from torch import nn
 
 from bob.paper.ijcb2023_synthdistill.evaluation.provenance import write_origin
-from bob.paper.ijcb2023_synthdistill.evaluation.results import SCORES, ScoreReader
+from bob.paper.ijcb2023_synthdistill.evaluation.results import SCORES
 
 PAIRS = 200
-
-
-def reader(*names):
-    """Read scores of made-up benchmarks of these names."""
-    return ScoreReader({name: FakeBenchmark(name) for name in names})
 
 
 class FakeBenchmark:

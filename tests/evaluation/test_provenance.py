@@ -4,10 +4,10 @@ import hashlib
 import json
 
 import pytest
-from score_files import FakeBenchmark, reader, write_record, write_scores
+from score_files import FakeBenchmark, write_record, write_scores
 
-from bob.paper.ijcb2023_synthdistill.evaluation.provenance import describe_provenance, trace
-from bob.paper.ijcb2023_synthdistill.evaluation.report import make_report
+from bob.paper.ijcb2023_synthdistill.evaluation.provenance import trace
+from bob.paper.ijcb2023_synthdistill.evaluation.report import describe_provenance, make_report
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
@@ -27,16 +27,16 @@ def run(tmp_path):
 def report(run):
     rows = [{"label": "row", "folders": [run]}]
     declared = {"title": "t", "metric": "accuracy", "properties": [], "rows": rows}
-    return make_report(declared, reader("lfw"))
+    return make_report(declared, [FakeBenchmark("lfw")])
 
 
 def test_a_value_traces_back_to_its_files(run):
     found = report(run)
-    text = describe_provenance(found.traced)
+    text = describe_provenance(found.rows)
     for path in (run / "lfw" / "scores-dev.csv", run / "student.safetensors", run / "options.json"):
         assert f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" in text
     assert "images   pairs and images of lfw  made up" in text
-    assert f"row | lfw: {found.traced[0].value!r}" in text
+    assert f"row | lfw: {found.rows['row'].cells['lfw']!r}" in text
     assert not any("Scores of" in note for note in found.table.notes)
 
 
@@ -45,7 +45,7 @@ def test_scores_without_a_record_are_marked(run):
     found = report(run)
     assert found.table.rows["lfw"].notna().all()
     assert "Scores of unknown origin: row (LFW)." in found.table.notes
-    assert "no record says what was used" in describe_provenance(found.traced)
+    assert "no record says what was used" in describe_provenance(found.rows)
 
 
 def test_a_network_elsewhere_that_was_replaced_is_marked(run):

@@ -10,14 +10,13 @@ from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
 def test_every_number_of_the_file_arrives_in_our_units():
-    assert list(published.BENCHMARKS) == [benchmark.name for benchmark in REAL]
     path = Path(published.__file__).with_name("published_results.csv")
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     results = published_results().to_dict("records")
     assert len(results) == len(rows) > 40
     for row, result in zip(rows, results, strict=True):
-        for name in published.BENCHMARKS:
+        for name in (benchmark.name for benchmark in REAL):
             value, text = result[name], row[name.replace("-", "_")]
             assert text == "" if value is None else float(f"{value * 100:.2f}") == float(text)
         assert result["section"] == published.SECTIONS[row["group"]]

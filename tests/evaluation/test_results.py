@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
-from score_files import reader, write_scores
+from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import ten_fold_accuracy
 from bob.paper.ijcb2023_synthdistill.evaluation import results
-from bob.paper.ijcb2023_synthdistill.evaluation.results import (
-    SCORES,
-    find_models,
-)
+from bob.paper.ijcb2023_synthdistill.evaluation.report import make_report
+from bob.paper.ijcb2023_synthdistill.evaluation.results import SCORES, find_models
 from bob.paper.ijcb2023_synthdistill.files import SynthDistillError
 
 
@@ -18,7 +16,11 @@ def model(folder, seed=0, databases=("lfw",)):
 
 
 def measure(models, *databases, metric="accuracy"):
-    return results.measure("row", models, metric, reader(*databases))
+    scores = {
+        name: [results.read_model(folder, FakeBenchmark(name)) for folder in models]
+        for name in databases
+    }
+    return results.measure(scores, metric, len(databases))
 
 
 def test_models_are_found_where_they_lie(tmp_path):
@@ -40,42 +42,43 @@ def test_models_are_found_where_they_lie(tmp_path):
 
 def test_one_model_shows_the_deviation_over_folds(tmp_path):
     folder = model(tmp_path / "m")
-    measured = measure([folder], "lfw", "calfw")
-    frame = reader("lfw").read(folder, "lfw")
+    frame = results.read_model(folder, FakeBenchmark("lfw")).pairs
     accuracy, deviation, _ = ten_fold_accuracy(frame["score"], frame["genuine"], frame["fold"])
     assert 0.5 < accuracy < 1
-    row = measured.cells
-    assert (row["lfw"], row["lfw_std"]) == (accuracy, deviation)
-    # never evaluated: empty, and no problem
-    assert "calfw" not in row
-    assert measured.problems == []
+    assert measure([folder], "lfw") == {"lfw": accuracy, "lfw_std": deviation}
 
 
 def test_several_seeds_show_mean_and_sample_deviation(tmp_path):
-    models = [model(tmp_path / f"m{seed}", seed) for seed in range(3)]
-    single = [measure([folder], "lfw").cells["lfw"] for folder in models]
-    measured = measure(models, "lfw")
-    row = measured.cells
-    assert row["lfw"] == pytest.approx(np.mean(single), abs=1e-12)
-    assert row["lfw_std"] == pytest.approx(np.std(single, ddof=1), abs=1e-12)
-    assert row["seeds"] == "3"
-    assert len(measured.traced[0].origins) == 3
-    # a seed that is missing empties the cell
-    (models[1] / "lfw" / SCORES).unlink()
-    measured = measure(models, "lfw")
-    assert "lfw" not in measured.cells
-    assert str(models[1] / "lfw" / SCORES) in measured.problems[0]
+    names = ("lfw", "calfw")
+    models = [model(tmp_path / f"m{seed}", seed, names) for seed in range(3)]
+    single = [measure([folder], *names) for folder in models]
+    cells = measure(models, *names)
+    for name in (*names, "mean"):
+        values = [one[name] for one in single]
+        assert cells[name] == pytest.approx(np.mean(values), abs=1e-12)
+        assert cells[f"{name}_std"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert cells["mean"] == pytest.approx((cells["lfw"] + cells["calfw"]) / 2)
+    # of the pairs there are too few
+    assert measure(models, *names, metric="tar@1e-3") == {}
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[: len(content) // 2], lambda _: b"\x89PNG\r\n\x00\xff"]
+    "damage",
+    [lambda content: content[: len(content) // 2], lambda _: b"\x89PNG\r\n\x00\xff", None],
 )
-def test_a_damaged_score_file_is_named_and_its_cell_empty(tmp_path, damage):
-    folder = model(tmp_path / "m", databases=("lfw", "cfp-fp"))
-    path = folder / "lfw" / SCORES
-    path.write_bytes(damage(path.read_bytes()))
-    measured = measure([folder], "lfw", "cfp-fp")
-    assert "lfw" not in measured.cells
-    assert "cfp-fp" in measured.cells
-    (problem,) = measured.problems
+def test_a_row_with_a_damaged_score_file_has_an_empty_cell_and_names_it(tmp_path, damage):
+    models = [model(tmp_path / name, databases=("lfw", "cfp-fp")) for name in ("one", "other")]
+    path = models[1] / "lfw" / SCORES
+    if damage:
+        path.write_bytes(damage(path.read_bytes()))
+    else:
+        path.unlink()
+    rows = [{"label": "row", "folders": models}]
+    declared = {"title": "t", "metric": "accuracy", "properties": [], "rows": rows}
+    found = make_report(declared, [FakeBenchmark(name) for name in ("lfw", "cfp-fp", "calfw")])
+    cells = found.rows["row"].cells
+    assert cells["seeds"] == "2"
+    # never evaluated on calfw: empty, and no problem
+    assert {"lfw", "cfp-fp", "calfw", "mean"} & cells.keys() == {"cfp-fp"}
+    (problem,) = found.problems
     assert str(path) in problem

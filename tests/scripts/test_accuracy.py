@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from score_files import FakeBenchmark, reader, write_record, write_scores
+from score_files import FakeBenchmark, write_record, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import summary
 from bob.paper.ijcb2023_synthdistill.evaluation import results
@@ -28,7 +28,7 @@ def invoke(*arguments, fails=0):
 
 
 def test_json_and_text(scores):
-    expected = summary(reader("lfw").read(scores.parents[1], "lfw"))
+    expected = summary(results.read_model(scores.parents[1], FakeBenchmark("lfw")).pairs)
     result = invoke(scores, "-d", "lfw", "--json")
     found = json.loads(result.stdout)
     assert found == {**found, **expected, "database": "lfw", "recorded": False}

@@ -7,7 +7,7 @@ from typing import Any
 from ..benchmarks.accuracy import FARS, summary, threshold_at_far
 from ..benchmarks.benchmark import benchmarks
 from ..benchmarks.verification import Verification
-from ..evaluation.results import SCORES, ScoreReader
+from ..evaluation.results import SCORES, read_model
 from ..files import SynthDistillError
 
 
@@ -21,8 +21,7 @@ def read_benchmarks(run: Path) -> Iterator[dict[str, Any]]:
     for name, benchmark in benchmarks().items():
         if not (run / name / SCORES).is_file():
             continue
-        reader = ScoreReader({name: Verification(name)})
-        scores, origin = reader.read(run, name), reader.trace(run, name)
+        scores, origin = read_model(run, Verification(name))
         if origin.record is None:
             raise SynthDistillError(
                 f"nothing says what {run / name / SCORES} is of: evaluate again, or move it away."

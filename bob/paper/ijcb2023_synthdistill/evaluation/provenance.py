@@ -8,10 +8,9 @@ thing. Scores without a record, as other pipelines leave them, are marked as of 
 
 import datetime
 import platform
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..files import SynthDistillError, read_record, sha256, write_record
 from ..machine import PROJECT, package_version
@@ -32,8 +31,7 @@ def write_origin(path: Path, scores: Path, description: dict[str, Any]) -> None:
     write_record(path.with_suffix(".json"), record)
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """The files behind one score file, each with its hash.
 
     ``network`` is the network's file or name, with the hash that the evaluation recorded; without a
@@ -46,6 +44,19 @@ class Origin:
     options: tuple[Path, str] | None
     record: dict[str, Any] | None
     mark: str = ""
+
+    def describe(self) -> Iterator[str]:
+        """List the files, a line for each."""
+        yield f"  scores   {self.scores[1]}  {self.scores[0]}"
+        if self.network is None:
+            yield "  network  unknown: no record, no student.safetensors"
+        else:
+            note = "" if self.record else "  (lies there now; no record says what was used)"
+            yield f"  network  {self.network[1]}  {self.network[0]}{note}"
+        if database := (self.record or {}).get("database"):
+            yield f"  images   {database['fingerprint']}  {database['description']}"
+        if self.options is not None:
+            yield f"  options  {self.options[1]}  {self.options[0]}"
 
 
 def trace(scores: Path, run: Path, fingerprint: Callable[[], str]) -> Origin:
@@ -94,32 +105,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SynthDistillError(f"cannot read {path}: {error!r}. Evaluate again.") from error
     return record
-
-
-@dataclass(frozen=True)
-class TracedValue:
-    """A measured cell (its row, its column, what stands there in base units) and its origins."""
-
-    row: str
-    column: str
-    value: float
-    origins: Sequence[Origin]
-
-
-def describe_provenance(values: Iterable[TracedValue]) -> str:
-    """List where each measured cell comes from, a paragraph for each."""
-    lines = []
-    for cell in values:
-        lines.append(f"{cell.row} | {cell.column}: {cell.value!r}")
-        for origin in cell.origins:
-            lines.append(f"  scores   {origin.scores[1]}  {origin.scores[0]}")
-            if origin.network is None:
-                lines.append("  network  unknown: no record, no student.safetensors")
-            else:
-                note = "" if origin.record else "  (lies there now; no record says what was used)"
-                lines.append(f"  network  {origin.network[1]}  {origin.network[0]}{note}")
-            if database := (origin.record or {}).get("database"):
-                lines.append(f"  images   {database['fingerprint']}  {database['description']}")
-            if origin.options is not None:
-                lines.append(f"  options  {origin.options[1]}  {origin.options[0]}")
-    return "\n".join(lines)

@@ -5,10 +5,8 @@ from importlib.resources import files
 
 import pandas as pd
 
+from ..benchmarks.benchmark import REAL
 from ..files import SynthDistillError, nearest
-
-BENCHMARKS = ("lfw", "calfw", "cplfw", "cfp-fp", "agedb-30")
-"""Our names of the benchmarks; columns of ``published_results.csv`` have ``_`` for ``-``."""
 
 FIELDS = ("model", "group", "training_data", "synthetic_images", "source", "verified")
 """Columns of text; ``verified`` is ``read at source``, or ``secondary source`` when another work's
@@ -47,13 +45,13 @@ def published_results() -> pd.DataFrame:
     """
     with (files(__package__) / "published_results.csv").open(encoding="utf-8") as stream:
         found = pd.read_csv(stream, dtype=str)
-    columns = {name.replace("-", "_"): name for name in BENCHMARKS} | {"params_m": "parameters"}
+    columns = {one.name.replace("-", "_"): one.name for one in REAL} | {"params_m": "parameters"}
     found = found.rename(columns=columns).assign(
         section=found["group"].map(SECTIONS),
         kind="published",
         source=found["source"] + " (" + found["verified"] + ")",
     )
-    scales = {"parameters": 1e6, "mflops": 1.0, **dict.fromkeys(BENCHMARKS, 0.01)}
+    scales = {"parameters": 1e6, "mflops": 1.0, **{one.name: 0.01 for one in REAL}}
     for name, scale in scales.items():
         # rounded, so that 99.52 % is 0.9952 and prints as 99.52 again
         found[name] = (found[name].astype(float) * scale).round(10)

@@ -1,19 +1,19 @@
 """A report: the table of measured and published rows, its plots, and what could not be measured."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..benchmarks.benchmark import benchmarks
+from ..benchmarks.benchmark import REAL, benchmarks
+from ..benchmarks.verification import Verification
 from ..files import SynthDistillError, nearest
 from ..machine import processor
 from .differences import NOTE, difference
-from .provenance import TracedValue
-from .published import BENCHMARKS, select_published
-from .results import ScoreReader, measure, run_properties
+from .published import select_published
+from .results import Scores, measure, read_model, run_properties
 from .tables import Column, Table
 
 PROPERTIES = {
@@ -62,67 +62,86 @@ METRIC_NOTES = {
 }
 
 
+class Row(NamedTuple):
+    """A measured row: its models, one a seed, the table's cells by key, and scores by benchmark."""
+
+    models: list[Path]
+    cells: dict[str, Any]
+    scores: dict[str, list[Scores]]
+
+
 class Report(NamedTuple):
-    """A table, its measured models (for each row one a seed), its values' origins, and problems."""
+    """A table, its measured rows by label, the benchmarks' titles by name, and problems."""
 
     table: Table
-    models: dict[str, list[Path]]
-    traced: list[TracedValue]
+    rows: dict[str, Row]
+    titles: dict[str, str]
     problems: list[str]
 
 
-def make_report(declared: Mapping[str, Any], reader: ScoreReader) -> Report:
-    """Measure rows and put them into a table, a column for each of the reader's databases.
+def make_report(declared: Mapping[str, Any], databases: Sequence[Verification]) -> Report:
+    """Measure rows and put them into a table, a column for each database.
 
     ``declared`` is what ``synthdistill-table --rows`` takes. A property (a column before the
-    benchmarks) that no row knows is left out. Published rows come after the measured ones, without
-    accuracies where the metric is another one.
+    benchmarks) that no row knows is left out, a database on which no model of a row was evaluated
+    is an empty cell. Published rows come after the measured ones, without accuracies where the
+    metric is another one.
     """
-    metric, properties = declared["metric"], [*declared["properties"], "seeds"]
-    rows: list[dict[str, Any]] = []
-    models: dict[str, list[Path]] = {}
-    traced: list[TracedValue] = []
+    metric = declared["metric"]
+    rows: dict[str, Row] = {}
     problems: list[str] = []
+    # ours are not opened for it
+    ours, titles = benchmarks(), {}
+    for one in databases:
+        titles[one.name] = ours[one.name].title if one.name in ours else one.title
+    fingerprints = {one.name: functools.cache(one.fingerprint) for one in databases}
     for row in declared["rows"]:
         if "published" in row:
             continue
-        label, folders = row["label"], [Path(folder) for folder in row.get("folders", ())]
-        models[label] = folders
-        rows.append({"section": row.get("section", ""), "model": label, "kind": "measured"})
-        rows[-1] |= {"source": "", "training_data": row.get("training_data")}
+        label, models = row["label"], [Path(folder) for folder in row.get("folders", ())]
+        cells = {"section": row.get("section", ""), "model": label, "kind": "measured"}
+        cells |= {"source": "", "training_data": row.get("training_data")}
+        cells |= {"seeds": str(len(models))} if len(models) > 1 else {}
+        rows[label] = Row(models, cells, {})
         try:
-            rows[-1] |= _properties(row, folders[0], declared) if folders else {}
+            cells |= _properties(row, models[0], declared) if models else {}
         except SynthDistillError as error:
             problems.append(error.message)
-        measured = measure(label, folders, metric, reader)
-        rows[-1] |= measured.cells
-        traced += measured.traced
-        problems += measured.problems
-    compared = _compare(declared, models, rows, reader)
-    references = dict.fromkeys(_references(declared).values())
+        for one in databases:
+            if any((model / one.name).is_dir() for model in models):
+                try:
+                    found = [read_model(model, one, fingerprints[one.name]) for model in models]
+                    rows[label].scores[one.name] = found
+                except SynthDistillError as error:
+                    problems.append(error.message)
+        cells |= measure(rows[label].scores, metric, len(databases))
+    references = _references(declared)
+    _compare(references, metric, rows, titles)
     published = [select_published(**r["published"]) for r in declared["rows"] if "published" in r]
-    hidden = [] if metric == "accuracy" else list(BENCHMARKS)
+    hidden = [] if metric == "accuracy" else [benchmark.name for benchmark in REAL]
+    measured = pd.DataFrame([row.cells for row in rows.values()], dtype=object)
     others = [results.drop(columns=hidden) for results in published]
-    every = pd.concat([pd.DataFrame(rows, dtype=object), *others], ignore_index=True)
-    known = [name for name in dict.fromkeys(properties) if name in every]
-    columns = [PROPERTIES[name] for name in known if every[name].notna().any()]
-    titles = {name: reader.title(name) for name in reader.databases}
-    if "mean" in every:
-        titles["mean"] = "mean"
-    columns += [Column(name, title, 100.0, 2) for name, title in titles.items()]
-    for name in compared:
-        columns.append(Column(f"{name}_difference", f"{titles[name]}, difference", 100.0, 2))
-    shown = [column.key for column in columns]
+    every = pd.concat([measured, *others], ignore_index=True)
+    known = {name for name in every if every[name].notna().any()}
+    properties = dict.fromkeys([*declared["properties"], "seeds"])
+    columns = [PROPERTIES[name] for name in properties if name in known]
+    shown = titles | ({"mean": "mean"} if "mean" in every else {})
+    columns += [Column(name, title, 100.0, 2) for name, title in shown.items()]
+    compared = {f"{name}_difference": f"{title}, difference" for name, title in shown.items()}
+    compared = {key: title for key, title in compared.items() if key in known}
+    columns += [Column(key, title, 100.0, 2) for key, title in compared.items()]
+    keys = [column.key for column in columns]
+    told = " or ".join(dict.fromkeys(references.values()))
     notes = [
-        *_metric_notes(metric, reader, shown, bool(traced)),
-        *([NOTE.format(reference=" or ".join(references))] if compared else []),
-        *_reservations(rows, traced, reader),
+        *_metric_notes(metric, titles, keys, bool(known & titles.keys())),
+        *([NOTE.format(reference=told)] if compared else []),
+        *_reservations(rows, titles),
         "An empty cell is unknown or not measured.",
-        *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in shown),
+        *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in keys),
         *declared.get("notes", ()),
     ]
     table = Table(declared["title"], columns, every, notes)
-    return Report(table, models, traced, list(dict.fromkeys(problems)))
+    return Report(table, rows, titles, list(dict.fromkeys(problems)))
 
 
 def _properties(row: Mapping[str, Any], model: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,33 +158,23 @@ def _properties(row: Mapping[str, Any], model: Path, declared: Mapping[str, Any]
 
 
 def _compare(
-    declared: Mapping[str, Any],
-    models: Mapping[str, Sequence[Path]],
-    rows: Sequence[dict[str, Any]],
-    reader: ScoreReader,
-) -> list[str]:
-    """Add to measured rows how far they are from their references; give where there are any."""
-    by_label = {row["model"]: row for row in rows}
-    shown = {**{name: [name] for name in reader.databases}, "mean": list(reader.databases)}
-    compared = {}
-    for label, other in _references(declared).items():
-        if other not in models or declared["metric"] != "accuracy":
+    references: Mapping[str, str], metric: str, rows: Mapping[str, Row], titles: Collection[str]
+) -> None:
+    """Add to rows how far they are from their references."""
+    for label, other in references.items():
+        if other not in rows or metric != "accuracy":
             raise SynthDistillError(
                 f"the reference {other!r} is no row that is measured, or the metric is not "
-                f"accuracy. Rows: {', '.join(models)}.{nearest(other, models)}"
+                f"accuracy. Rows: {', '.join(rows)}.{nearest(other, rows)}"
             )
-        row = by_label[label]
-        for name, databases in shown.items():
-            if name in row and name in by_label[other]:
-                ours, theirs = (
-                    [[reader.read(model, each) for model in models[one]] for each in databases]
-                    for one in (label, other)
+        both = rows[label], rows[other]
+        for name, parts in {**{name: [name] for name in titles}, "mean": list(titles)}.items():
+            if all(name in row.cells for row in both):
+                told = difference(
+                    *([[one.pairs for one in row.scores[part]] for part in parts] for row in both)
                 )
-                if told := difference(ours, theirs):
-                    compared[name] = key = f"{name}_difference"
-                    row |= {key: told.value, f"{key}_low": told.low, f"{key}_high": told.high}
-                    row[f"{key}_p"] = told.p
-    return [name for name in shown if name in compared]
+                ends = zip(("", "_low", "_high", "_p"), told or (), strict=False)
+                both[0].cells.update((f"{name}_difference{end}", value) for end, value in ends)
 
 
 def _references(declared: Mapping[str, Any]) -> dict[str, str]:
@@ -176,16 +185,16 @@ def _references(declared: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _metric_notes(
-    metric: str, reader: ScoreReader, shown: Sequence[str], measured: bool
+    metric: str, titles: Collection[str], shown: Sequence[str], measured: bool
 ) -> Iterator[str]:
     """Say what the numbers are."""
-    known = [benchmarks()[name] for name in reader.databases if name in benchmarks()]
+    known = [benchmarks()[name] for name in titles if name in benchmarks()]
     kind, _, far = metric.partition("@")
     note, deviation = METRIC_NOTES[kind].format(far=far), "the 10 folds"
-    if len(known) < len(reader.databases):  # pairs of one's own have any number of folds
+    if len(known) < len(titles):  # pairs of one's own have any number of folds
         note = note.replace("each of 10 folds", "each fold").replace("the other nine", "the others")
         deviation = "folds"
-    if reader.databases:
+    if titles:
         yield note
     if "seeds" in shown:
         yield (
@@ -201,53 +210,55 @@ def _metric_notes(
         )
 
 
-def _reservations(
-    rows: Sequence[Mapping[str, Any]], traced: Sequence[TracedValue], reader: ScoreReader
-) -> Iterator[str]:
+def _reservations(rows: Mapping[str, Row], titles: Mapping[str, str]) -> Iterator[str]:
     """Say of which scores the origin is not what it should be, and which pairs were not scored."""
     marks: dict[str, dict[str, None]] = {}
-    for cell in traced:
-        for origin in cell.origins:
-            where = f"{cell.row} ({reader.title(cell.column)})"
-            marks.setdefault(origin.mark, {})[where] = None
+    never = []
+    for label, row in rows.items():
+        for name, seeds in row.scores.items():
+            where = f"{label} ({titles[name]})"
+            for one in seeds:
+                marks.setdefault(one.origin.mark, {})[where] = None
+            if number := row.cells.get(f"{name}_never_match"):
+                never.append(f"{where} {number:,}")
     for mark, cells in marks.items():
         if mark:
             yield f"Scores {mark}: {', '.join(cells)}."
-    never = [
-        f"{row['model']} ({reader.title(name)}) {row[f'{name}_never_match']:,}"
-        for row in rows
-        for name in reader.databases
-        if f"{name}_never_match" in row
-    ]
     if never:
         yield f"Pairs that never match, for an image could not be used: {', '.join(never)}."
 
 
-def draw_report(
-    models: Mapping[str, Sequence[Path]], reader: ScoreReader, folder: Path
-) -> list[Path]:
+def describe_provenance(rows: Mapping[str, Row]) -> str:
+    """List where each measured cell comes from, a paragraph for each."""
+    return "\n".join(
+        line
+        for label, row in rows.items()
+        for name, seeds in row.scores.items()
+        if name in row.cells
+        for line in (
+            f"{label} | {name}: {row.cells[name]!r}",
+            *(line for one in seeds for line in one.origin.describe()),
+        )
+    )
+
+
+def draw_report(report: Report, folder: Path) -> list[Path]:
     """Draw ROC, DET and histograms of each benchmark, and the training curves, as PNG and PDF.
 
-    Of a row with several seeds the first is drawn. Score files that cannot be read are left out.
+    Of a row with several seeds the first is drawn.
     """
     from . import plots
 
     written: list[Path] = []
-    first = {label: folders[0] for label, folders in models.items() if folders}
-    styles = plots.styles(first)
-    for database in reader.databases:
-        scores = {}
-        for label, model in first.items():
-            with contextlib.suppress(SynthDistillError):
-                if (model / database).is_dir():
-                    scores[label] = reader.read(model, database)
-        if scores:
-            for name, plot in plots.SCORE_PLOTS.items():
-                figure = plot(scores, reader.title(database), styles)
-                written += plots.save_figure(figure, folder, f"{name}-{database}")
+    rows = {label: row for label, row in report.rows.items() if row.models}
+    styles = plots.styles(rows)
+    for name, title in report.titles.items():
+        scores = {n: row.scores[name][0].pairs for n, row in rows.items() if name in row.scores}
+        for kind, plot in plots.SCORE_PLOTS.items() if scores else ():
+            written += plots.save_figure(plot(scores, title, styles), folder, f"{kind}-{name}")
     logs = {}
-    for label, model in first.items():
-        path = model / "log.csv"
+    for label, row in rows.items():
+        path = row.models[0] / "log.csv"
         if path.is_file():
             try:
                 logs[label] = pd.read_csv(path)
@@ -257,9 +268,7 @@ def draw_report(
     return written + (plots.save_figure(training, folder, "training") if training else [])
 
 
-def draw_property(
-    declared: Mapping[str, Any], table: Table, reader: ScoreReader, folder: Path
-) -> list[Path]:
+def draw_property(declared: Mapping[str, Any], report: Report, folder: Path) -> list[Path]:
     """Draw the metric against a property, if any row knows both, as ``METRIC-PROPERTY``.
 
     The declared ``plot`` has ``x`` and ``xlabel``; perhaps ``section``: only rows of this section;
@@ -268,21 +277,12 @@ def draw_property(
     """
     from . import plots
 
-    plot, metric, rows = declared["plot"], declared["metric"], table.rows
-    one = plot.get("benchmark")
-    names = {n: reader.title(n) for n in reader.databases if one in (None, n, n.partition("-")[2])}
-    if one == "mean":
-        names["mean"] = "mean of the benchmarks"
-    figure = plots.plot_property(
-        rows[rows["section"] == plot["section"]] if plot.get("section") else rows,
-        plot["x"],
-        names,
-        plot["xlabel"],
-        f"{metric} (%)",
-        title=table.title,
-        logarithmic=plot.get("logarithmic", False),
-        joined=plot.get("joined", True),
-        by_section=plot.get("by_section", False),
-    )
+    plot, metric, rows = dict(declared["plot"]), declared["metric"], report.table.rows
+    one, section = plot.pop("benchmark", None), plot.pop("section", None)
+    titles = {n: t for n, t in report.titles.items() if one in (None, n, n.partition("-")[2])}
+    titles |= {"mean": "mean of the benchmarks"} if one == "mean" else {}
+    rows = rows[rows["section"] == section] if section else rows
+    about = {"ylabel": f"{metric} (%)", "title": report.table.title}
+    figure = plots.plot_property(rows, columns=titles, **about, **plot)
     name = f"{metric}-{plot['x']}".replace("_", "-")
     return plots.save_figure(figure, folder, name) if figure else []

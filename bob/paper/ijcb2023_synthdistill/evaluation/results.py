@@ -1,9 +1,8 @@
 """What lies in results folders: models, their score files, and what is measured from them."""
 
-import functools
 import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from ..benchmarks.benchmark import benchmarks
 from ..benchmarks.scores import read_scores
 from ..benchmarks.verification import Verification
 from ..files import SynthDistillError, nearest, read_record
-from .provenance import Origin, TracedValue, trace
+from .provenance import Origin, trace
 from .terminal import exit_when_interrupted
 
 SCORES = "scores-dev.csv"
@@ -120,79 +119,52 @@ def open_database(name: str) -> Verification:
     return database
 
 
-class ScoreReader:
-    """Reads score files of many models, each file and each database once.
+class Scores(NamedTuple):
+    """A model's scores, as :py:func:`.read_scores` gives them with the pairs, and their origin."""
 
-    ``databases`` are the pairs, by the name of the folder that the scores lie in.
+    pairs: pd.DataFrame
+    origin: Origin
+
+
+def read_model(
+    model: Path, database: Verification, fingerprint: Callable[[], str] | None = None
+) -> Scores:
+    """Read and check a model's scores on a database; refuse what is not of these any more.
+
+    ``fingerprint`` gives the database's where it is remembered: computing it reads all images.
     """
-
-    def __init__(self, databases: Mapping[str, Verification]) -> None:
-        self.databases = databases
-        self._fingerprint = functools.cache(lambda name: self.databases[name].fingerprint())
-        self.trace = functools.cache(self._trace)
-        self.read = functools.cache(self._read)
-
-    def title(self, database: str) -> str:
-        """Give a database's title without opening it, if it is a benchmark of ours."""
-        known = benchmarks().get(database)
-        return known.title if known else self.databases[database].title
-
-    def _trace(self, model: Path, database: str) -> Origin:
-        """Find what a model's scores on a database are of; refuse what is not so any more."""
-        path = model / database / SCORES
-        if not path.is_file():
-            raise SynthDistillError(f"{path} is missing: the evaluation did not end. Run it again.")
-        return trace(path, model, functools.partial(self._fingerprint, database))
-
-    def _read(self, model: Path, database: str) -> pd.DataFrame:
-        """Read and check a model's scores on a database."""
-        self.trace(model, database)
-        return read_scores(model / database / SCORES, self.databases[database])
+    path = model / database.name / SCORES
+    if not path.is_file():
+        raise SynthDistillError(f"{path} is missing: the evaluation did not end. Run it again.")
+    origin = trace(path, model, fingerprint or database.fingerprint)
+    return Scores(read_scores(path, database), origin)
 
 
-class Measured(NamedTuple):
-    """Cells of a row by key, where each measured value comes from, and what could not be."""
+def measure(scores: Mapping[str, Sequence[Scores]], metric: str, benchmarks: int) -> dict[str, Any]:
+    """Measure a row, a model for each seed, on each benchmark: its cells by key.
 
-    cells: dict[str, Any]
-    traced: list[TracedValue]
-    problems: list[str]
-
-
-def measure(label: str, models: Sequence[Path], metric: str, reader: ScoreReader) -> Measured:
-    """Measure a row, a model for each seed, on each of the reader's databases.
-
-    The metric is ``accuracy``, ``eer`` or ``tar@FAR``, the true accept rate at a false one. A row
-    of one model shows its value and, of accuracy, the deviation over folds; a row of several seeds
-    the mean and the sample standard deviation over seeds, and the number of seeds. A database on
-    which a model was never evaluated is an empty cell, and no problem. ``mean`` is that of several
-    databases, where there is a value for all of them.
+    The metric is ``accuracy``, ``eer`` or ``tar@FAR``, the true accept rate at a false one, which
+    too few pairs leave unknown. One model shows its value and, of accuracy, the deviation over
+    folds; several seeds the mean and the sample standard deviation over seeds. ``mean`` is that of
+    several ``benchmarks``, where there is a value for all of them.
     """
-    by_seed: list[Sequence[float]] = []
-    measured = Measured({"seeds": str(len(models))} if len(models) > 1 else {}, [], [])
-    for database in reader.databases:
-        if not any((model / database).is_dir() for model in models):
-            continue
-        try:
-            found = [summary(reader.read(model, database)) for model in models]
-        except SynthDistillError as error:
-            measured.problems.append(error.message)
-            continue
-        name, _, far = metric.partition("@")
+    cells: dict[str, Any] = {}
+    by_seed: list[list[float]] = []
+
+    def put(key: str, values: list[float], deviation: float | None = None) -> None:
+        several = len(values) > 1
+        cells[key] = statistics.fmean(values)
+        cells[f"{key}_std"] = statistics.stdev(values) if several else deviation
+
+    name, _, far = metric.partition("@")
+    for benchmark, seeds in scores.items():
+        found = [summary(one.pairs) for one in seeds]
         values = [one["tar_at_far"][f"{float(far):g}"] if far else one[name] for one in found]
-        if None in values:  # too few pairs
-            continue
-        by_seed.append(values)
-        value, deviation = values[0], found[0].get(f"{metric}_std")
-        if len(found) > 1:
-            value, deviation = statistics.fmean(values), statistics.stdev(values)
-        measured.cells.update({database: value, f"{database}_std": deviation})
-        if never := sum(one["never_match"] for one in found):
-            measured.cells[f"{database}_never_match"] = never
-        origins = [reader.trace(model, database) for model in models]
-        measured.traced.append(TracedValue(label, database, value, origins))
-    if len(by_seed) == len(reader.databases) > 1:
-        means = [statistics.fmean(values) for values in zip(*by_seed, strict=True)]
-        measured.cells["mean"] = statistics.fmean(means)
-        if len(means) > 1:
-            measured.cells["mean_std"] = statistics.stdev(means)
-    return measured
+        if None not in values:
+            by_seed.append(values)
+            put(benchmark, values, found[0].get(f"{metric}_std"))
+            if never := sum(one["never_match"] for one in found):
+                cells[f"{benchmark}_never_match"] = never
+    if len(by_seed) == benchmarks > 1:
+        put("mean", [statistics.fmean(values) for values in zip(*by_seed, strict=True)])
+    return cells

@@ -40,7 +40,7 @@ def evaluate(
     import sys
 
     from ..benchmarks.benchmark import benchmarks
-    from ..evaluation.results import ScoreReader, open_database
+    from ..evaluation.results import open_database, read_model
     from ..evaluation.terminal import INTERRUPTED, exit_when_interrupted
     from ..files import SynthDistillError, configured_path
     from .table import table
@@ -55,11 +55,10 @@ def evaluate(
     real = [name for name, one in known.items() if not one.drawn and configured_path(one.key)]
     databases = databases or tuple(real or (name for name, one in known.items() if one.drawn))
     opened = {name: open_database(name) for name in databases}
-    reader = ScoreReader({one.name: one for one in opened.values()})
     failed = []
     for given, database in opened.items():
         try:
-            reader.read(model, database.name)
+            read_model(model, database)
             click.echo(f"{database.name}: evaluated before", err=True)
             continue
         except SynthDistillError:

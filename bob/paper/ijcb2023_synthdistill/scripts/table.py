@@ -104,12 +104,9 @@ def table(
     A score file that is incomplete, corrupt, or not of the model beside it is named, its cell stays
     empty, and the exit status is 1.
     """
-    import itertools
-
     from ..benchmarks.benchmark import benchmarks
-    from ..evaluation.provenance import describe_provenance
-    from ..evaluation.report import draw_property, draw_report, make_report
-    from ..evaluation.results import SCORES, ScoreReader, open_database
+    from ..evaluation.report import describe_provenance, draw_property, draw_report, make_report
+    from ..evaluation.results import SCORES, open_database
     from ..evaluation.tables import to_markdown, write_table
     from ..evaluation.terminal import exit_when_interrupted, say
     from ..files import SynthDistillError, atomic_write
@@ -118,22 +115,22 @@ def table(
     if bool(folders) == (rows is not None):
         raise click.UsageError("expected either FOLDER... or --rows FILE")
     declared = _declare(folders, **options) if rows is None else _read(rows)
-    reader = ScoreReader({d.name: d for d in map(open_database, declared["databases"])})
-    report = make_report(declared, reader)
-    if options["databases"] and not report.traced and not report.problems:
+    report = make_report(declared, [open_database(name) for name in declared["databases"]])
+    evaluated = any(report.titles.keys() & row.cells.keys() for row in report.rows.values())
+    if options["databases"] and not evaluated and not report.problems:
         raise SynthDistillError(
             f"no model in {', '.join(map(str, folders))} was evaluated on "
-            f"{', '.join(reader.databases)}, and a table without values is not written."
+            f"{', '.join(report.titles)}, and a table without values is not written."
         )
-    for model in dict.fromkeys(itertools.chain(*report.models.values())):
+    for model in dict.fromkeys(model for row in report.rows.values() for model in row.models):
         for path in sorted(model.glob(f"*/{SCORES}")):
-            if path.parent.name not in (*benchmarks(), *reader.databases):
+            if path.parent.name not in (*benchmarks(), *report.titles):
                 words = f"{path.parent.name} is no benchmark. Give its pairs with -d."
                 click.echo(f"warning: {path} is left out: {words}", err=True)
     output = output or (folders[0] if rows is None else rows.parent)
     say(to_markdown(report.table))
     written = write_table(report.table, output)
-    listing = describe_provenance(report.traced)
+    listing = describe_provenance(report.rows)
     if provenance:
         say(listing + "\n")
     if provenance or rows:
@@ -142,9 +139,9 @@ def table(
             temporary.write_text(listing + "\n", encoding="utf-8")
     names = [path.name for path in written]
     if plots:
-        written += draw_report(report.models, reader, output)
+        written += draw_report(report, output)
         if "plot" in declared:
-            written += draw_property(declared, report.table, reader, output)
+            written += draw_property(declared, report, output)
     pictures = (len(written) - len(names)) // 2
     click.echo(f"{output}: {', '.join(names)} and {pictures} plots (PNG and PDF)", err=True)
     for problem in report.problems:
