@@ -101,9 +101,8 @@ def export(
     from ..recognition.student import Student, count_parameters, load_student, save_student
     from ..weights import read_weights
     from .model_card import make_card
-    from .onnx_export import Deployed, export_onnx, import_onnx
+    from .onnx_export import Deployed, export_onnx
 
-    import_onnx()
     generator = (generator or source.generator()) if int8 else None
     student = load_student(source.student, network)
     described = {

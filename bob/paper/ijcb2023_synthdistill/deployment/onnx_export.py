@@ -13,7 +13,7 @@ from torch import nn
 
 from ..faces import FACE_SIZE, from_uint8
 from ..files import SynthDistillError, atomic_write
-from ..recognition.onnx_network import PIXELS, open_session
+from ..recognition.onnx_network import PIXELS, need_packages, open_session
 
 INPUT, OUTPUT = "faces", "embeddings"
 """Names of the file's input and output."""
@@ -41,19 +41,6 @@ class Deployed(nn.Module):
         return F.normalize(embeddings) if self.normalise else embeddings
 
 
-def import_onnx() -> None:
-    """Say how to install what makes ONNX files, if it is not there."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise SynthDistillError(
-            f"the export needs onnx, onnxscript and onnxruntime ({error}). Install them with "
-            "`pip install 'bob.paper.ijcb2023_synthdistill[deploy]'`."
-        ) from error
-
-
 def export_onnx(
     student: nn.Module, path: Path, normalise: bool = False, metadata: Mapping[str, str] = {}
 ) -> float:
@@ -63,7 +50,7 @@ def export_onnx(
     itself, besides its input and output. Gives the largest deviation from torch's embeddings,
     relative to their lengths.
     """
-    import_onnx()
+    need_packages("the export", "onnx", "onnxscript", "onnxruntime")
     network = Deployed(student, normalise)
     with atomic_write(path) as temporary:
         program = _translate(network)
@@ -88,17 +75,16 @@ def save_model(model: "onnx.ModelProto", path: Path, metadata: Mapping[str, str]
     """Write a model with these metadata, without the exporter's notes (the user's paths)."""
     import onnx
 
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, model.graph):
+    graph = model.graph
+    values = (*graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    for part in (*graph.node, *values, graph, model):
         del part.metadata_props[:]
         part.doc_string = ""
-    for node in model.graph.node:
+    for node in graph.node:
         # by its weights, as the network's author did
         module, _, kind = node.input[1].rpartition(".") if len(node.input) > 1 else ("", "", "")
         if module and kind == "weight":
             node.name = module
-    for part in (*model.graph.output, *model.graph.initializer):
-        del part.metadata_props[:]
-    del model.metadata_props[:]
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, path)
 

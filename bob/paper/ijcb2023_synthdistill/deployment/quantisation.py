@@ -5,18 +5,20 @@ eight bits cost is measured operation by operation; those that cost most are com
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from .. import faces as conventions
 from ..files import atomic_write
 from ..generators import load_generator
 from ..recognition.onnx_network import open_session
-from .onnx_export import INPUT, import_onnx, quiet, save_model
+from .onnx_export import INPUT, quiet, save_model
 
 PROBES = 64
 """Generated faces, none of those of the calibration, on which the damage is measured."""
@@ -66,89 +68,57 @@ def quantise(model: Path, path: Path, faces: np.ndarray) -> Quantised:
     It is in the QDQ form that onnxruntime's providers share. Of the faces, those of
     :py:func:`generate_faces`, the last :py:data:`PROBES` measure, the others calibrate.
     """
-    import_onnx()
     import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     calibration, probes = faces[:-PROBES], faces[-PROBES:]
     expected = _embed(model, probes)
     with tempfile.TemporaryDirectory() as folder, atomic_write(path) as temporary:
-        quantiser = _Quantiser(model, Path(folder), calibration)
+        prepared = Path(folder) / "model.onnx"
+        with quiet():
+            # its optimisation would take hard swishes apart, whose parts 8 bits harm
+            quant_pre_process(model, prepared, skip_optimization=True, skip_symbolic_shape=True)
+        nodes = onnx.load(prepared).graph.node
 
-        def cosines(**chosen: Sequence[str]) -> np.ndarray:
-            quantiser.write(temporary, **chosen)
-            return _cosines(_embed(temporary, probes), expected)
+        def cosines(**chosen: Sequence[str]) -> torch.Tensor:
+            """Write the model with the chosen nodes in 8 bits, and compare its embeddings."""
+            batches = iter(np.array_split(calibration, max(1, len(calibration) // 4)))
+            given = ({INPUT: batch} for batch in batches)
+            with quiet():
+                quantize_static(
+                    prepared,
+                    temporary,
+                    SimpleNamespace(get_next=lambda: next(given, None)),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=OPERATIONS,
+                    per_channel=True,
+                    activation_type=QuantType.QUInt8,
+                    weight_type=QuantType.QInt8,
+                    # calibrated once
+                    calibration_cache_path=Path(folder) / "ranges.json",
+                    **chosen,
+                )
+            return F.cosine_similarity(_embed(temporary, probes), expected)
 
         # of all probes: an operation may harm few faces, and those badly
         damage = {
-            name: round(1 - float(cosines(nodes_to_quantize=[name]).mean()), 6)
-            for name in quantiser.names
+            node.name: round(1 - float(cosines(nodes_to_quantize=[node.name]).mean()), 6)
+            for node in nodes
+            if node.op_type in OPERATIONS
         }
         worst, kept = sorted(damage, key=lambda name: -damage[name]), 0
         while not (found := cosines(nodes_to_exclude=worst[:kept])).mean() >= WANTED:
             if kept > len(worst) // 2:  # then it is hardly smaller
                 break
             kept += STEP
-        written = onnx.load(temporary)
         own = {entry.key: entry.value for entry in onnx.load(model).metadata_props}
-        save_model(written, temporary, own)
+        save_model(onnx.load(temporary), temporary, own)
     ordered = {name: damage[name] for name in worst}
     return Quantised(float(found.mean()), float(found.min()), kept, ordered)
 
 
-class _Quantiser:
-    """Quantises a model again and again, calibrated once."""
-
-    def __init__(self, model: Path, folder: Path, faces: np.ndarray) -> None:
-        import onnx
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-        self.folder, self.faces = folder, faces
-        self.model = folder / "model.onnx"
-        with quiet():
-            # its optimisation would take hard swishes apart, whose parts 8 bits harm
-            quant_pre_process(model, self.model, skip_optimization=True, skip_symbolic_shape=True)
-        nodes = onnx.load(self.model).graph.node
-        self.names = [node.name for node in nodes if node.op_type in OPERATIONS]
-
-    def write(self, path: Path, **chosen: Any) -> None:
-        """Write the model with the chosen nodes in 8 bits."""
-        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-        with quiet():
-            quantize_static(
-                self.model,
-                path,
-                _Reader(self.faces),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=OPERATIONS,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibration_cache_path=self.folder / "ranges.json",
-                **chosen,
-            )
-
-
-class _Reader:
-    """Gives onnxruntime's calibration a batch of faces at a time."""
-
-    def __init__(self, faces: np.ndarray) -> None:
-        self.batches: Iterator[np.ndarray] = iter(np.array_split(faces, max(1, len(faces) // 4)))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {INPUT: batch}
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return iter(self.get_next, None)
-
-
-def _embed(path: Path, faces: np.ndarray) -> np.ndarray:
+def _embed(path: Path, faces: np.ndarray) -> torch.Tensor:
     session = open_session(path)
-    return np.concatenate([session.run(None, {INPUT: face[None]})[0] for face in faces])
-
-
-def _cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Compare embeddings ``[N, D]`` one by one: ``[N]``."""
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return (found * expected).sum(axis=1) / lengths
+    embeddings = [session.run(None, {INPUT: face[None]})[0] for face in faces]
+    return torch.from_numpy(np.concatenate(embeddings))

@@ -1,18 +1,16 @@
 """What a model costs: parameters, multiply-adds, file size, time for an image."""
 
-import contextlib
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..faces import FACE_SIZE
-from ..files import SynthDistillError
 from ..recognition.student import count_parameters
 from ..weights import read_weights
 from .network import NetworkRecipe
@@ -31,7 +29,9 @@ def model_properties(
     one that its file names, or the only one. An ONNX file of kind ``onnx`` says itself what it was
     counted to be when it was exported.
     """
-    chosen = _choose(path, networks) if kind == "student" else None
+    chosen = None
+    if kind == "student" and (named := read_weights(path, "a student")[1].get("network")):
+        chosen = next((n for n in networks if n == named or len(networks) == 1), None)
     network: Any = NetworkRecipe(kind, path, chosen).load("cpu")
     if kind == "onnx":
         said = {name: network.metadata.get(name, "") for name in ("parameters", "multiply_adds")}
@@ -41,24 +41,9 @@ def model_properties(
             "parameters": float(count_parameters(network)),
             "multiply_adds": float(count_multiply_adds(network)),
         }
-    return {
-        **counts,
-        "file_size": float(path.stat().st_size),
-        "seconds": measure_seconds(network) if timed else None,
-    }
-
-
-def _choose(path: Path, networks: Sequence[str]) -> str | None:
-    """Choose what makes a student's network; None for timm's. The file only names it."""
-    recorded = read_weights(path, "a student")[1].get("network")
-    if not recorded:
-        return None
-    if recorded in networks or len(networks) == 1:
-        return recorded if recorded in networks else networks[0]
-    raise SynthDistillError(
-        f"the student {path} is a network of somebody's own, {recorded!a}. A file does not decide "
-        "what is executed: name its code yourself, if you trust it, by `--network MODULE:NAME`."
-    )
+    image = torch.zeros(1, 3, FACE_SIZE, FACE_SIZE)
+    seconds = float(np.median(time_passes(lambda: network(image), 50, 5))) if timed else None
+    return {**counts, "file_size": float(path.stat().st_size), "seconds": seconds}
 
 
 @torch.no_grad()
@@ -76,29 +61,20 @@ def count_multiply_adds(network: nn.Module, size: int = FACE_SIZE) -> int:
 
 
 @torch.inference_mode()
-def measure_seconds(network: nn.Module, repeats: int = 50, warm_up: int = 5) -> float:
-    """Measure the seconds for one image on the CPU, with one thread: the median of some passes."""
-    image = torch.zeros(1, 3, FACE_SIZE, FACE_SIZE)
-    with torch_threads(1):
-        return statistics.median(time_passes(lambda: network(image), repeats, warm_up))
+def time_passes(
+    embed: Callable[[], Any], passes: int, warm_up: int, threads: int = 1
+) -> list[float]:
+    """Measure the seconds of each pass after the first, which allocate and choose algorithms.
 
-
-def time_passes(embed: Callable[[], Any], passes: int, warm_up: int) -> list[float]:
-    """Measure the seconds of each pass after the first, which allocate and choose algorithms."""
-    times = []
-    for _ in range(warm_up + passes):
-        started = time.perf_counter()
-        embed()
-        times.append(time.perf_counter() - started)
-    return times[warm_up:]
-
-
-@contextlib.contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch compute with so many threads for a while."""
-    before = torch.get_num_threads()
+    Torch computes with so many ``threads`` meanwhile.
+    """
+    before, times = torch.get_num_threads(), []
     torch.set_num_threads(threads)
     try:
-        yield
+        for _ in range(warm_up + passes):
+            started = time.perf_counter()
+            embed()
+            times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(before)
+    return times[warm_up:]

@@ -5,16 +5,17 @@ import functools
 import hashlib
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import cloudpickle
+import torch
 
+from ..allocator import keep_buffers
 from ..files import ONNX, STUDENT, TEACHER, SynthDistillError, require_path, sha256
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..recognition.own import Network
+from ..recognition.onnx_network import OnnxNetwork
+from ..recognition.own import Network, lay_out, make_network, measure_embedding, name_network
+from ..recognition.student import load_student
+from ..recognition.teacher import load_teacher
 
 KEYS = {
     "student": (STUDENT, "train one with `synthdistill-train`"),
@@ -36,8 +37,8 @@ class NetworkRecipe:
     """
 
     kind: Literal["student", "teacher", "onnx", "network"]
-    source: "Path | Network | None" = None
-    network: "Network | None" = None
+    source: Path | Network | None = None
+    network: Network | None = None
 
     def __post_init__(self) -> None:
         if self.kind != "network" and self.source is not None:
@@ -47,8 +48,6 @@ class NetworkRecipe:
 
     def __str__(self) -> str:
         """Name the file, or the network as ``package.module:name``."""
-        from ..recognition.own import name_network
-
         if self.kind == "network":
             return name_network(self.source)  # type: ignore[arg-type]
         return str(self.source or f"the configured {self.kind}")
@@ -68,57 +67,37 @@ class NetworkRecipe:
     def fingerprint(self) -> str:
         """Compute what tells this network from others: the SHA-256 of its file, or its weights."""
         if self.kind != "network":
-            return _sha256(*_state(self.path()))
-        import torch
-
+            return sha256(self.path())
         digest = hashlib.sha256()
         for name, tensor in self.load("cpu").state_dict().items():
             digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def load(self, device: str) -> "torch.nn.Module":
+    def load(self, device: str) -> torch.nn.Module:
         """Give the network, ready for inference: loaded once in a process, again if it changed."""
-        state = () if self.kind == "network" else _state(self.path())
+        path = None if self.kind == "network" else self.path()
+        state = path and (path.stat().st_mtime_ns, path.stat().st_size)
         with _lock:  # threads of one worker wait for the first instead of all loading
-            return _load(cloudpickle.dumps(self), device, state)
-
-
-def _state(path: Path) -> tuple[Path, int, int]:
-    return path, path.stat().st_mtime_ns, path.stat().st_size
-
-
-@functools.lru_cache(maxsize=16)
-def _sha256(path: Path, modified: int, size: int) -> str:  # noqa: ARG001 - keys of the cache
-    return sha256(path)
+            # as bytes, for the recipe itself need not be hashable
+            return _load(cloudpickle.dumps(self), device, path, state)
 
 
 # the network at work, and the one before it where several are evaluated in one process
 @functools.lru_cache(maxsize=2)
-def _load(pickled: bytes, device: str, state: tuple[Any, ...]) -> "torch.nn.Module":
-    """Load a network once for each state of its file (the recipe itself need not be hashable)."""
-    from ..allocator import keep_buffers
-    from ..recognition.own import lay_out, make_network, measure_embedding
-
+def _load(pickled: bytes, device: str, path: Path, state: Any) -> torch.nn.Module:  # noqa: ARG001
+    """Load a network once for each state of its file."""
     # dask's workers are started with an allocator that gives back every buffer (it sets
     # MALLOC_TRIM_THRESHOLD_): clearing the pages anew took most of their time
     keep_buffers()
     recipe: NetworkRecipe = cloudpickle.loads(pickled)
     network: torch.nn.Module
     if recipe.kind == "student":
-        from ..recognition.student import load_student
-
-        network = load_student(state[0], recipe.network)
+        network = load_student(path, recipe.network)
     elif recipe.kind == "teacher":
-        from ..recognition.teacher import load_teacher
-
-        network = load_teacher(state[0])
-    elif recipe.kind == "onnx":
-        from ..recognition.onnx_network import OnnxNetwork
-
-        network = OnnxNetwork(state[0])
-        measure_embedding(network, str(recipe))
+        network = load_teacher(path)
     else:
-        network = make_network(recipe.source)  # type: ignore[arg-type]
+        onnx = recipe.kind == "onnx"
+        network = OnnxNetwork(path) if onnx else make_network(recipe.source)  # type: ignore[arg-type]
         measure_embedding(network, str(recipe))
     return lay_out(network.eval().requires_grad_(False).to(device))

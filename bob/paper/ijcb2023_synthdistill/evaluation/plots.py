@@ -5,14 +5,14 @@ marks; published ones are hollow grey squares.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.stats import norm
@@ -41,26 +41,19 @@ def styles(labels: Iterable[str]) -> Styles:
     }
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Make a figure, sizes in inches, with a list of its axes, row by row."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+def _figure(
+    width: float, height: float, panels: int = 1, legend: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of so many panels, each of this size, and the height of a legend, in inches."""
+    columns = 2 if panels == 4 else min(panels, 3)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width * columns, height * rows + legend), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, place) for place in range(1, panels + 1)]
     for ax in axes:
         ax.grid(visible=True, color="0.9", linewidth=0.6)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
     return figure, axes
-
-
-def _panels(number: int, width: float, height: float, legend: float) -> tuple[Figure, list[Axes]]:
-    """Make a figure of so many panels, each of this size in inches."""
-    columns = 2 if number == 4 else min(number, 3)
-    rows = -(-number // columns)
-    figure, axes = _figure(width * columns, height * rows + legend, rows, columns)
-    for ax in axes[number:]:
-        ax.remove()
-    return figure, axes[:number]
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
@@ -90,55 +83,45 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return written
 
 
-def _error_rates(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    # pairs that never match stand with the least alike
-    values = scores["score"].clip(lower=-2.0)
-    far, tar, _ = roc_curve(scores["genuine"], values, drop_intermediate=False)
-    return far, tar
+def plot_rates(
+    kind: Literal["ROC", "DET"], scores: Mapping[str, pd.DataFrame], title: str, style: Styles
+) -> Figure:
+    """Plot each model's true accept (ROC) or false reject rate (DET) against its false accept rate.
 
-
-def plot_roc(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> Figure:
-    """Plot each model's true against its false accept rate, the latter on a logarithmic axis.
-
-    The axis begins at one false accept among the impostor pairs: below it nothing is measured.
+    The latter is on a logarithmic axis (ROC), or both are on normal-deviate axes (DET). These begin
+    at one error among the pairs: below it nothing is measured.
     """
-    figure, (ax,) = _figure(5.2, 4.0 + 0.2 * len(scores))
+    figure, (ax,) = _figure(5.2, 4.0, legend=0.2 * len(scores))
+    det = kind == "DET"
+    look: dict[str, Any] = {"drawstyle": "default" if det else "steps-post", "linewidth": 1.4}
     for label, pairs in scores.items():
-        ax.step(*_error_rates(pairs), where="post", label=label, linewidth=1.4, **style[label])
-    lowest = min(1.0 / max((~pairs["genuine"]).sum(), 1) for pairs in scores.values())
-    ax.set(xscale="log", xlim=(lowest, 1.0), ylim=(0.0, 1.01), xlabel="false accept rate (%)")
+        # pairs that never match stand with the least alike
+        values = pairs["score"].clip(lower=-2.0)
+        far, tar, _ = roc_curve(pairs["genuine"], values, drop_intermediate=False)
+        ax.plot(far, 1 - tar if det else tar, label=label, **look, **style[label])
+    if det:
+        lowest = min(0.4, *(1 / max(pairs["genuine"].value_counts()) for pairs in scores.values()))
+        ticks = [t for t in (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= lowest]
+        limits = (lowest, 0.9)
+        ax.set_xscale("function", functions=(norm.ppf, norm.cdf))
+        ax.set_yscale("function", functions=(norm.ppf, norm.cdf))
+        ax.set(xlim=limits, xticks=ticks, ylim=limits, yticks=ticks)
+        ax.set_ylabel("false reject rate (%)")
+        ax.plot(limits, limits, color="0.8", linewidth=0.8, zorder=0)  # where both errors are equal
+    else:
+        lowest = min(1 / max((~pairs["genuine"]).sum(), 1) for pairs in scores.values())
+        ax.set(xscale="log", xlim=(lowest, 1.0), ylim=(0.0, 1.01), ylabel="true accept rate (%)")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(_percent))
-    ax.set_ylabel("true accept rate (%)")
-    ax.set_title(f"ROC, {title}", fontsize=10)
-    _legend(figure, ax)
-    return figure
-
-
-def plot_det(scores: Mapping[str, pd.DataFrame], title: str, style: Styles) -> Figure:
-    """Plot each model's false reject against its false accept rate, on normal-deviate axes."""
-    figure, (ax,) = _figure(5.2, 4.0 + 0.2 * len(scores))
-    for label, pairs in scores.items():
-        far, tar = _error_rates(pairs)
-        inside = (far > 0) & (far < 1) & (tar > 0) & (tar < 1)
-        points = norm.ppf(far[inside]), norm.ppf(1 - tar[inside])
-        ax.plot(*points, label=label, linewidth=1.4, **style[label])
-    lowest = min(0.4, *(1.0 / max(pairs["genuine"].value_counts()) for pairs in scores.values()))
-    ticks = [t for t in (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if t >= lowest]
-    limits = norm.ppf([lowest, 0.9])
-    ax.plot(limits, limits, color="0.8", linewidth=0.8, zorder=0)  # where both errors are equal
-    for axis, name in ((ax.xaxis, "accept"), (ax.yaxis, "reject")):
-        axis.set_ticks(norm.ppf(ticks), [_percent(t) for t in ticks])
-        axis.set_label_text(f"false {name} rate (%)")
-    ax.set(xlim=limits, ylim=limits)
-    ax.set_title(f"DET, {title}", fontsize=10)
+    ax.set_xlabel("false accept rate (%)")
+    ax.set_title(f"{kind}, {title}", fontsize=10)
     _legend(figure, ax)
     return figure
 
 
 def plot_histograms(scores: Mapping[str, pd.DataFrame], title: str, _: Styles) -> Figure:
     """Plot the scores of genuine and impostor pairs, one panel a model, on one common axis."""
-    figure, axes = _panels(len(scores), 3.2, 2.1, legend=0.8)
+    figure, axes = _figure(3.2, 2.1, len(scores), legend=0.8)
     every = pd.concat(scores.values())["score"].clip(lower=-2.0)
     bins = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), 41)
     for ax, (label, pairs) in zip(axes, scores.items(), strict=True):
@@ -158,8 +141,8 @@ def plot_histograms(scores: Mapping[str, pd.DataFrame], title: str, _: Styles) -
 
 
 SCORE_PLOTS: dict[str, Callable[[Mapping[str, pd.DataFrame], str, Styles], Figure]] = {
-    "roc": plot_roc,
-    "det": plot_det,
+    "roc": partial(plot_rates, "ROC"),
+    "det": partial(plot_rates, "DET"),
     "histogram": plot_histograms,
 }
 """The plots of each benchmark, by the beginning of their files' names."""
@@ -175,7 +158,7 @@ def plot_training(logs: Mapping[str, pd.DataFrame], style: Styles) -> Figure | N
     ]
     if not names:
         return None
-    figure, axes = _panels(len(names), 3.4, 2.7, legend=0.2 * len(logs))
+    figure, axes = _figure(3.4, 2.7, len(names), legend=0.2 * len(logs))
     for ax, name in zip(axes, names, strict=True):
         for label, log in logs.items():
             if name in log:
@@ -214,10 +197,11 @@ def plot_property(
     the rows' names. y is printed in per cent. A line goes through measured points if ``joined``;
     ``by_section`` through those of each section.
     """
-    rows = rows.reindex(columns=[*{*rows, *columns, *(f"{c}_std" for c in columns), x, "mflops"}])
-    where = pd.to_numeric(rows[x])
+    keys = [*columns, *(f"{key}_std" for key in columns), x, "mflops"]
+    numbers = rows.reindex(columns=keys).apply(pd.to_numeric)
+    where = numbers[x]
     if x == "multiply_adds":
-        where = where.fillna(pd.to_numeric(rows["mflops"]) * 1e6)
+        where = where.fillna(numbers["mflops"] * 1e6)
     figure, (ax,) = _figure(7.4, 4.2)
     names: list[str] = []
     curves = [(key, name, True) for key, name in columns.items()]
@@ -225,7 +209,7 @@ def plot_property(
         sections = rows["section"]
         curves = [(key, s, sections == s) for key in columns for s in sections.unique()]
     for index, (key, name, of_curve) in enumerate(curves):
-        y, deviation = pd.to_numeric(rows[key]), pd.to_numeric(rows[f"{key}_std"]).fillna(0)
+        y, deviation = numbers[key], numbers[f"{key}_std"].fillna(0)
         known = rows.assign(x=where, y=y, deviation=deviation)
         known = known[of_curve & where.notna() & y.notna()]
         ours = known[known["kind"] == "measured"].sort_values("x", kind="stable")
@@ -243,7 +227,12 @@ def plot_property(
             names.append(row.model)
             _annotate(ax, row, str(len(names)), color="0.45", fontstyle="italic")
         if len(theirs):
-            hollow = {"marker": "s", "markersize": 4.5, "markerfacecolor": "none", "color": "0.5"}
+            hollow: dict[str, Any] = {
+                "marker": "s",
+                "markersize": 4.5,
+                "markerfacecolor": "none",
+                "color": "0.5",
+            }
             label = f"{name}, published"
             ax.plot(theirs["x"], theirs["y"], linestyle="none", label=label, **hollow)
     if not ax.has_data():

@@ -282,7 +282,7 @@ def draw_property(declared: Mapping[str, Any], report: Report, folder: Path) -> 
     titles = {n: t for n, t in report.titles.items() if one in (None, n, n.partition("-")[2])}
     titles |= {"mean": "mean of the benchmarks"} if one == "mean" else {}
     rows = rows[rows["section"] == section] if section else rows
-    about = {"ylabel": f"{metric} (%)", "title": report.table.title}
+    about: dict[str, Any] = {"ylabel": f"{metric} (%)", "title": report.table.title}
     figure = plots.plot_property(rows, columns=titles, **about, **plot)
     name = f"{metric}-{plot['x']}".replace("_", "-")
     return plots.save_figure(figure, folder, name) if figure else []

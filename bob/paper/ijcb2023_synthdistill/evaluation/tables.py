@@ -33,24 +33,16 @@ class Column:
 
     def cell(self, row: dict[str, Any]) -> str:
         """Write a row's value, and its deviation, in the column's unit; empty if unknown."""
-        value: Any = row.get(self.key)
-        deviation: Any = row.get(f"{self.key}_std")
+        ends = ("", "_std", "_low", "_high")
+        value, deviation, low, high = (row.get(f"{self.key}{end}") for end in ends)
         if isinstance(value, str) or pd.isna(value):
             return value if isinstance(value, str) else ""
-        ends = self.interval(row)
-        sign = "" if pd.isna(ends[0]) else "+"
-        numbers = (value, deviation, *ends)
-        text, plus_minus, low, high = (
-            "" if pd.isna(number) else f"{number * self.scale:{sign}.{self.decimals}f}"
-            for number in numbers
-        )
-        return (
-            text + (f" ± {plus_minus}" if plus_minus else "") + (f" [{low}, {high}]" if low else "")
-        )
 
-    def interval(self, row: dict[str, Any]) -> tuple[Any, Any]:
-        """Give the ends of a value's interval, if it has one."""
-        return row.get(f"{self.key}_low"), row.get(f"{self.key}_high")
+        def told(number: Any) -> str:
+            return f"{number * self.scale:{'' if pd.isna(low) else '+'}.{self.decimals}f}"
+
+        text = told(value) + ("" if pd.isna(deviation) else f" ± {told(deviation)}")
+        return text + ("" if pd.isna(low) else f" [{told(low)}, {told(high)}]")
 
 
 @dataclass(frozen=True)
@@ -89,7 +81,7 @@ class Table:
             for row in rows.to_dict("records"):
                 cells = [escape(row["model"]), *(escape(c.cell(row)) for c in self.columns)]
                 for place, column in enumerate(self.columns, 1):
-                    low, high = column.interval(row)
+                    low, high = (row.get(f"{column.key}{end}") for end in ("_low", "_high"))
                     if pd.notna(low) and not low <= 0 <= high:
                         cells[place] = bold.format(cells[place])
                 if row["kind"] == "published":

@@ -1,6 +1,7 @@
 """Networks in ONNX files, run by onnxruntime on the CPU."""
 
 import functools
+import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,18 @@ PIXELS = "RGB, [0, 255]"
 InsightFace's, take the range [-1, 1]."""
 
 
+def need_packages(purpose: str, *names: str) -> None:
+    """Say how to install the packages of ONNX that are needed, if one is not there."""
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except ImportError as error:
+        raise SynthDistillError(
+            f"{purpose} needs {', '.join(names)}, which cannot be imported ({error}). Install what "
+            "is missing with `pip install 'bob.paper.ijcb2023_synthdistill[deploy]'`."
+        ) from error
+
+
 def open_session(path: Path | str, threads: int = 1) -> "InferenceSession":
     """Open an ONNX file of a recogniser: of one input ``[B, 3, size, size]``, float32.
 
@@ -27,13 +40,9 @@ def open_session(path: Path | str, threads: int = 1) -> "InferenceSession":
     """
     with reading(path, "an ONNX file"):
         pass
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise SynthDistillError(
-            f"onnxruntime, which computes {path}, cannot be imported ({error}). Install it with "
-            "`pip install 'bob.paper.ijcb2023_synthdistill[deploy]'`."
-        ) from error
+    need_packages(f"the ONNX file {path}", "onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or os.cpu_count() or 1
     options.log_severity_level = 4  # what is wrong is raised, too

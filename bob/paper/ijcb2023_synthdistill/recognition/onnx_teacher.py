@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..files import SynthDistillError
 from ..unpickling import explained
 from ..weights import State, load_weights
 from .iresnet import EPS_INSIGHTFACE, IResNet, norm_without_statistics
+from .onnx_network import PIXELS, OnnxNetwork, need_packages
 from .own import reason
 from .teacher import Teacher
 
@@ -58,8 +58,6 @@ def load_onnx_teacher(
     multiplication, by which InsightFace's own code tells it, too. The size is the graph's.
     """
     nodes = read_graph(path)
-    from .onnx_network import PIXELS, OnnxNetwork
-
     network = OnnxNetwork(path, threads=torch.get_num_threads())
     # an exported student of ours says itself that it takes pixels, and is given them
     ours = network.metadata.get("input") == PIXELS
@@ -88,13 +86,8 @@ def load_onnx_teacher(
 
 def read_graph(path: Path | str) -> list[Node]:
     """Read the operators of an ONNX file, in their order; only data are read."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise SynthDistillError(
-            f"{path} is {WHAT}, and the package onnx cannot be imported ({error}). Install it with "
-            "`pip install 'bob.paper.ijcb2023_synthdistill[deploy]'`."
-        ) from error
+    need_packages(f"{WHAT}, {path},", "onnx")
+    import onnx
 
     def tensor(content: Any) -> Tensor:
         return torch.from_numpy(onnx.numpy_helper.to_array(content).copy())
@@ -153,32 +146,26 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
         raise ValueError(f"it has {counts} convolutions, shortcuts and linear layers")
     layers = [end - start for start, end in zip(starts, [*starts[1:], blocks], strict=True)]
     weight, bias = linear[0]
-    nothing = norm_without_statistics(torch.ones(len(bias)), torch.zeros(len(bias)))
-    bn2, features = [*norms[blocks:], nothing][:2]
     widths = [len(convolutions[2 * start + 1][0]) for start in starts]
     network = IResNet(layers, widths, len(weight), EPS_INSIGHTFACE)
-
-    state: State = {"fc.weight": weight, "fc.bias": bias, "prelu.weight": slopes[0]}
-
-    def put(name: str, norm: State) -> None:
-        state.update({f"{name}.{key}": value for key, value in norm.items()})
-
-    def put_convolution(name: str, norm_name: str, unit: Unit) -> None:
-        state[f"{name}.weight"] = unit[0]
-        put(norm_name, unit[1])
-
-    put_convolution("conv1", "bn1", convolutions[0])
-    put("bn2", bn2)
-    put("features", features)
     names = [f"layer{s}.{b}" for s, count in enumerate(layers, 1) for b in range(count)]
-    for block, name in enumerate(names):
-        put(f"{name}.bn1", norms[block])
-        put_convolution(f"{name}.conv1", f"{name}.bn2", convolutions[2 * block + 1])
-        state[f"{name}.prelu.weight"] = slopes[block + 1]
-        put_convolution(f"{name}.conv2", f"{name}.bn3", convolutions[2 * block + 2])
-    for stage, unit in enumerate(shortcuts, start=1):
-        name = f"layer{stage}.0.downsample"
-        put_convolution(f"{name}.0", f"{name}.1", unit)
+    pairs = [("conv1", "bn1")]
+    for name in names:
+        pairs += [(f"{name}.conv1", f"{name}.bn2"), (f"{name}.conv2", f"{name}.bn3")]
+    for stage in range(1, len(layers) + 1):
+        pairs.append((f"layer{stage}.0.downsample.0", f"layer{stage}.0.downsample.1"))
+    parts: dict[str, State] = {"fc": {"weight": weight, "bias": bias}}
+    for (name, after), (kernel, norm, _) in zip(pairs, convolutions + shortcuts, strict=True):
+        parts |= {name: {"weight": kernel}, after: norm}
+    # the last norm may have been folded into the linear layer
+    nothing = norm_without_statistics(torch.ones(len(bias)), torch.zeros(len(bias)))
+    before = [*(f"{name}.bn1" for name in names), "bn2", "features"]
+    parts |= zip(before, [*norms, nothing], strict=False)
+    rectifiers = ["prelu", *(f"{name}.prelu" for name in names)]
+    parts |= {name: {"weight": slope} for name, slope in zip(rectifiers, slopes, strict=True)}
+    state = {
+        f"{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.items()
+    }
     load_weights(network, state, path)
     return network
 

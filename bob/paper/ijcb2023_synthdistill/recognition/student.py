@@ -147,9 +147,8 @@ def load_student(path: Path | str, network: Network | None = None) -> Student | 
             raise SynthDistillError(
                 f"the student {path} is a network of somebody's own, {recorded!a}. A file does not "
                 "decide what is executed: say yourself what makes the network, as "
-                f"`student_pipeline({str(path)!r}, network=MyNetwork)` or "
-                f"`load_student({str(path)!r}, network=MyNetwork)`, with a class, a function or "
-                "'package.module:name'."
+                f"`--network MODULE:NAME`, `student_pipeline({str(path)!r}, network=MyNetwork)` or "
+                "`load_student(...)`, with a class, a function or 'package.module:name'."
             )
     elif not recorded:
         raise SynthDistillError(
