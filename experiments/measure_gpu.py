@@ -5,6 +5,7 @@ random weights of the published size. It runs from the source tree, without Bob:
 timm, safetensors, click and lightning-fabric. ``--device cpu --batches 2 --images 256`` tries it.
 """
 
+import functools
 import json
 import statistics
 import subprocess
@@ -23,13 +24,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bob.paper.ijcb2023_synthdistill import faces, machine  # noqa: E402
-from bob.paper.ijcb2023_synthdistill.distillation.benchmark import (  # noqa: E402
-    PHASES,
-    Timer,
-    median_phases,
+from bob.paper.ijcb2023_synthdistill.distillation.benchmark import PHASES, Timer  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.distillation.networks import (  # noqa: E402
+    choose_device,
+    create_student,
 )
-from bob.paper.ijcb2023_synthdistill.distillation.roofline import synchronise  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.distillation.options import Options  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.distillation.roofline import seconds  # noqa: E402
 from bob.paper.ijcb2023_synthdistill.files import atomic_write, write_record  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.recognition.own import lay_out  # noqa: E402
+from bob.paper.ijcb2023_synthdistill.scripts import FOLDER, command  # noqa: E402
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"plain": True},
@@ -48,22 +52,13 @@ KERNELS = 12
 
 def measure(settings: dict[str, Any], iterations: int, profiled: bool) -> dict[str, Any]:
     """Time iterations of one variant, one by one and without waiting in between."""
-    timer = Timer(settings)
-    timer.go()
-    alone = [timer.go() for _ in range(iterations)]
-    started = time.perf_counter()
-    for _ in range(iterations):
-        timer.iterate()
-    synchronise(timer.device)
-    seconds = (time.perf_counter() - started) / iterations
-    timer.marks.read()
-    found = {
-        "ms": 1e3 * seconds,
-        "ms_alone": statistics.median(result["ms"] for result in alone),
-        "images_per_second": 2 * settings["batch_size"] / seconds,
-        "peak_memory_mib": alone[-1]["peak_memory_mib"],
-        "phases_ms": median_phases(alone),
-    }
+    timer = Timer(Options(**settings, initialisation="random"))
+    for _ in range(1 + iterations):
+        timer.go()
+    alone = timer.summary(warmup=1)
+    ms = 1e3 * seconds(timer.device, timer.iterate, iterations)
+    rate = 2e3 * settings["batch_size"] / ms
+    found = alone | {"ms": ms, "ms_alone": alone["ms"], "images_per_second": rate}
     if profiled:
         found |= profile(timer)
         if "graph" not in settings:  # which has no phases
@@ -78,10 +73,7 @@ def profile(timer: Timer, iterations: int = 3) -> dict[str, Any]:
     with torch.profiler.profile(
         activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda
     ) as profiler:
-        for _ in range(iterations):
-            timer.iterate()
-        synchronise(timer.device)
-    timer.marks.read()
+        seconds(timer.device, timer.iterate, iterations)
     cost = "self_device_time_total" if cuda else "self_cpu_time_total"
     kernels = [
         (event.key, event.count / iterations, getattr(event, cost) / 1e3 / iterations)
@@ -112,31 +104,28 @@ def time_nvidia(path: str, batch: int, device: str) -> dict[str, Any]:
     sizes = {"channel_base": 16384, "channel_max": 512, "num_fp16_res": 4, "conv_clamp": 256}
     generator = Generator(512, 0, 512, 256, 3, **sizes).eval().requires_grad_(False).to(device)
     ws = generator.mapping(torch.randn(batch, 512, device=device), None)
-    times = []
-    for _ in range(6):
-        synchronise(torch.device(device))
-        started = time.perf_counter()
-        generator.synthesis(ws)
-        synchronise(torch.device(device))
-        times.append(1e3 * (time.perf_counter() - started))
+    synthesise = functools.partial(generator.synthesis, ws)
+    times = [seconds(torch.device(device), synthesise) for _ in range(6)]
     # the first compiles the operators
-    return {"synthesis_ms": statistics.median(times[1:])}
+    return {"synthesis_ms": 1e3 * statistics.median(times[1:])}
 
 
 def evaluate(settings: dict[str, Any], images: int) -> dict[str, Any]:
     """Time the embedding of aligned images as benchmarks do it: f(image) + f(mirrored image)."""
-    timer = Timer(settings)
-    student = timer.method.student.module.eval()
+    options = Options(**settings, initialisation="random")
+    device = torch.device(choose_device(options.device))
+    student = lay_out(create_student(options).to(device).eval())
     batch = torch.randint(0, 256, (128, 3, faces.FACE_SIZE, faces.FACE_SIZE), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def embed() -> None:
+        x = faces.for_student(faces.from_uint8(batch.to(device)))
+        (student(x) + student(x.flip(-1))).cpu()
+
+    embed()  # allocates, and chooses algorithms
     batches = -(-images // len(batch))
-    with torch.inference_mode():
-        for index in range(1 + batches):
-            if index == 1:  # the first warms up
-                started = time.perf_counter()
-            x = faces.for_student(faces.from_uint8(batch.to(timer.device)))
-            (student(x) + student(x.flip(-1))).cpu()
-    seconds = time.perf_counter() - started
-    return {"images": batches * len(batch), "images_per_second": batches * len(batch) / seconds}
+    rate = len(batch) / seconds(device, embed, batches)
+    return {"images": batches * len(batch), "images_per_second": rate}
 
 
 def run_tests() -> dict[str, Any]:
@@ -207,18 +196,18 @@ def table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(lines)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default="measured")
-@click.option("--device", default="cuda", show_default=True)
+@command()
+@click.option("--output", type=FOLDER, default="measured")
+@click.option("--device", default="cuda")
 @click.option("--batches", default="128,32,64,256,512", help="The first is profiled.")
-@click.option("--iterations", default=10, show_default=True, help="Timed, of each.")
-@click.option("--minutes", default=9.0, show_default=True, help="In all.")
-@click.option("--student", default="tinyfar-a", show_default=True)
+@click.option("--iterations", default=10, help="Timed, of each.")
+@click.option("--minutes", default=9.0, help="In all.")
+@click.option("--student", default="tinyfar-a")
 @click.option("--generator", help="A file.  [default: random, of the published size]")
 @click.option("--teacher", help="A file.  [default: random, of the published size]")
 @click.option("--nvidia", help="A checkout of NVIDIA's stylegan3 repository, to be timed as well.")
-@click.option("--images", default=20_000, show_default=True, help="Of the evaluation.")
-@click.option("--tests/--no-tests", default=True, show_default=True)
+@click.option("--images", default=20_000, help="Of the evaluation.")
+@click.option("--tests/--no-tests", default=True)
 @click.option("--job", hidden=True)
 def main(
     output: Path,

@@ -82,11 +82,9 @@ class Run:
     @functools.cached_property
     def options(self) -> Any:
         """What the command line resolves to, read by the command itself."""
-        from bob.paper.ijcb2023_synthdistill.distillation.options import Options, names
-        from bob.paper.ijcb2023_synthdistill.scripts.train import train
+        from bob.paper.ijcb2023_synthdistill.scripts.train import resolve, train
 
-        context = train.make_context("synthdistill-train", [*self.words, "--output", "."])
-        return Options(**{name: context.params[name] for name in names()})
+        return resolve(train.make_context("synthdistill-train", [*self.words, "--output", "."]))
 
     @functools.cached_property
     def built(self) -> list[Path]:

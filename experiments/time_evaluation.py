@@ -7,12 +7,11 @@ within one run compare; seconds of different runs need not. The images are rando
 
 import functools
 import io
-import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from bob.paper.ijcb2023_synthdistill.recognition.student import (
     load_student,
     save_student,
 )
+from bob.paper.ijcb2023_synthdistill.scripts import command
 
 VARIANTS = {
     "bare": "the network alone, on decoded images and their mirrored ones, 64 at a time",
@@ -40,31 +40,24 @@ VARIANTS = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--images", default=1000, show_default=True, help="A multiple of 40; LFW's: 12000.")
-@click.option("--student", default="tinyfar-a", show_default=True, help="As create_student takes.")
-@click.option("--rounds", default=3, show_default=True)
-@click.option("--measure", type=click.Path(path_type=Path), hidden=True)
-@click.option("--variant", type=click.Choice(list(VARIANTS)), hidden=True)
-def time_evaluation(
-    images: int, student: str, rounds: int, measure: Path | None, variant: str
-) -> None:
+@command()
+@click.option("--images", default=1000, help="A multiple of 40; LFW's: 12000.")
+@click.option("--student", default="tinyfar-a", help="As create_student takes.")
+@click.option("--rounds", default=3)
+def time_evaluation(images: int, student: str, rounds: int) -> None:
     """Time an evaluation; print medians, ratios and peak memory."""
     if images <= 0 or images % 40:
         raise click.UsageError(f"--images {images}: a multiple of 40 (20 pairs) was expected")
-    if measure is not None:
-        click.echo(json.dumps(measure_once(variant, measure, images)))
-        return
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder), images, student)
+    with tempfile.TemporaryDirectory() as name:
+        prepare(folder := Path(name), images, student)
         for number in range(rounds):
             # there and back: what grows slower with time is not always measured last
-            for name in list(VARIANTS)[:: 1 if number % 2 == 0 else -1]:
-                words = [__file__, "--measure", folder, "--variant", name, "--images", str(images)]
-                said = subprocess.check_output([sys.executable, *words], text=True)  # noqa: S603
-                found.append({"variant": name, **json.loads(said.splitlines()[-1])})
-                click.echo(f"{name}: {found[-1]['seconds']:.2f} s", err=True)
+            for variant in list(VARIANTS)[:: 1 if number % 2 == 0 else -1]:
+                with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                    one = process.submit(measure_once, variant, folder, images).result()
+                found.append({"variant": variant, **one})
+                click.echo(f"{variant}: {one['seconds']:.2f} s", err=True)
     runs = pd.DataFrame(found).groupby("variant", sort=False)
     rows = runs["seconds"].agg(["median", "min", "max"])
     for base in ("bare", "ours"):

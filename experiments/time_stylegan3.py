@@ -12,18 +12,22 @@ import time
 
 import click
 import torch
-from scipy.signal import firwin
 
 from bob.paper.ijcb2023_synthdistill import faces
 from bob.paper.ijcb2023_synthdistill.allocator import keep_buffers
 from bob.paper.ijcb2023_synthdistill.generators import stylegan2, stylegan3
 from bob.paper.ijcb2023_synthdistill.generators.inference import for_inference
+from bob.paper.ijcb2023_synthdistill.scripts import command
 
 LAYERS, CRITICAL, MARGIN = 14, 2, 10
 
 
 def make_stylegan3(kind: str, resolution: int, base: int, most: int) -> stylegan3.Generator:
-    """Make a generator of kind t or r: its layers by the paper's equations (appendix E)."""
+    """Make a generator of kind t or r: its layers by the paper's equations (appendix E).
+
+    Its filters have the paper's lengths, but other values: one of two dimensions has as many
+    separable parts.
+    """
     wide, kernel = (1, 3) if kind == "t" else (2, 1)
     places = [min(i / (LAYERS - CRITICAL), 1) for i in range(LAYERS + 1)]
     cutoffs = [2 * (resolution / 4) ** place for place in places]
@@ -32,7 +36,7 @@ def make_stylegan3(kind: str, resolution: int, base: int, most: int) -> stylegan
     rates = [2 ** math.ceil(math.log2(min(2 * stop, resolution))) for stop in stops]
     sizes = [rate + 2 * MARGIN for rate in rates[:-2]] + [resolution] * 2
     channels = [min(round(wide * base / 2 / cutoff), wide * most) for cutoff in cutoffs[:-1]] + [3]
-    layers, filters = [], []
+    layers = []
     for i in range(LAYERS + 1):
         before, colours = max(i - 1, 0), i == LAYERS
         kernel = 1 if colours else kernel
@@ -57,34 +61,23 @@ def make_stylegan3(kind: str, resolution: int, base: int, most: int) -> stylegan
                 "after": around - (around + up) // 2,
             }
         )
-        filters.append([(up_taps, cutoffs[before], rate), (down_taps, cutoffs[i], rate)])
     generator = stylegan3.Generator(
         *(512, 512, resolution, 2, 0.01, 256.0, 0.25, sizes[0], rates[0], layers)
     ).requires_grad_(False)
-    for layer, (up_filter, down_filter) in zip(layers[:-1], filters[:-1], strict=True):
-        module = generator.synthesis.get_submodule(layer["name"])
-        module.up_filter.copy_(low_pass(*up_filter))
-        taps = low_pass(*down_filter)
-        if layer["radial"]:
-            # not the paper's filter, but as many separable parts
-            taps = taps.outer(taps) + 0.1 * (taps**2).outer(taps**2) + 0.01 * torch.ones(12, 12)
-            taps /= taps.sum()
-        module.down_filter.copy_(taps)
+    for layer in list(generator.synthesis.children())[1:-1]:
+        if layer.options.radial:
+            parts = torch.rand(3, layer.options.down_taps)
+            layer.down_filter.copy_(parts.T @ parts / parts.sum(dim=1).square().sum())
     return generator.eval()
 
 
-def low_pass(taps: int, cutoff: float, rate: float) -> torch.Tensor:
-    """Make a symmetric filter of unit sum."""
-    return torch.from_numpy(firwin(taps, min(cutoff, 0.49 * rate), fs=rate)).float()
-
-
-@click.command()
-@click.option("--resolution", default=256, show_default=True)
-@click.option("--channel-base", default=16384, show_default=True, help="As for published 256 px.")
-@click.option("--channel-max", default=512, show_default=True)
-@click.option("--batch-size", default=1, show_default=True)
-@click.option("--rounds", default=2, show_default=True, help="After one to warm up.")
-@click.option("--precision", type=click.Choice(["32", "bf16"]), default="32", show_default=True)
+@command()
+@click.option("--resolution", default=256)
+@click.option("--channel-base", default=16384, help="As for published 256 px.")
+@click.option("--channel-max", default=512)
+@click.option("--batch-size", default=1)
+@click.option("--rounds", default=2, help="After one to warm up.")
+@click.option("--precision", type=click.Choice(["32", "bf16"]), default="32")
 def main(
     resolution: int,
     channel_base: int,

@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bob.paper.ijcb2023_synthdistill.distillation import benchmark, roofline
 from bob.paper.ijcb2023_synthdistill.distillation.benchmark import PHASES, Timer
+from bob.paper.ijcb2023_synthdistill.distillation.options import Options
 from bob.paper.ijcb2023_synthdistill.generators.stylegan2 import Generator
 from bob.paper.ijcb2023_synthdistill.scripts.benchmark import benchmark as command
 
@@ -61,22 +62,19 @@ def test_mistakes_are_told_before_anything_is_timed(arguments, words):
     assert words in result.output
 
 
-def settings(**changes):
-    defaults = {"student": "test_efficientnet", "batch_size": 2, "device": "cpu", "plain": False}
-    return defaults | changes
-
-
 @pytest.fixture
-def no_ceilings(monkeypatch):
-    """Take every rate for 1 GFLOP/s, and let others share the process."""
+def measured(monkeypatch):
+    """Count the work of two images, at 1 GFLOP/s, in a process that others share."""
     ones = lambda device, precisions: dict.fromkeys([*precisions, "bytes"], 1e9)  # noqa: E731
     monkeypatch.setattr(roofline, "measure_ceilings", ones)
     monkeypatch.setattr(benchmark, "keep_buffers", lambda: None)
+    common = {"batch_size": 2, "device": "cpu", "initialisation": "random"}
+    return lambda **options: Timer(Options(**common, **options)).roofline()
 
 
 @pytest.mark.slow
-def test_the_published_networks_have_their_published_counts(no_ceilings):
-    about = Timer(settings(student="tinyfar-a")).roofline()
+def test_the_published_networks_have_their_published_counts(measured):
+    about = measured(student="tinyfar-a")
     flops = {phase: amount["flops"] / 4 for phase, amount in about["work"].items()}
     # of the whole image's 30.07 GFLOP, what reaches the crop
     assert flops["synthesis"] == pytest.approx(25.3e9, rel=0.02)
@@ -89,10 +87,10 @@ def test_the_published_networks_have_their_published_counts(no_ceilings):
 
 
 def test_work_is_counted_in_the_precision_that_it_is_done_in(
-    no_ceilings, micro_generator, small_teacher
+    measured, micro_generator, small_teacher
 ):
     files = {"generator": micro_generator, "teacher": small_teacher}
-    work = Timer(settings(precision="bf16", **files)).roofline()["work"]
+    work = measured(student="test_efficientnet", precision="bf16", **files)["work"]
     assert set(work["mapping"]["precisions"]) == {"float32"}
     assert set(work["teacher"]["precisions"]) == {"bfloat16"}
     # convolutions in half precision, styles in float32
@@ -109,9 +107,9 @@ def test_auto_on_cuda_is_float16_in_the_highest_resolutions():
         for module in generator.modules():
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to("cuda"))
-        with roofline.count_flops(lambda: "synthesis") as counted:
+        with roofline.FlopCounter(lambda: "synthesis") as counter:
             generator.synthesis(torch.randn(1, 14, 512), noise_mode="const")
-    flops = counted["synthesis"]
+    flops = counter.flops["synthesis"]
     assert flops.total() == pytest.approx(30.07e9, rel=0.01)
     assert flops["float16"] == pytest.approx(28.1e9, rel=0.01)
     # convolutions below 32x32; the styles are products
@@ -129,10 +127,9 @@ def test_tf32_is_not_float32(monkeypatch):
     assert roofline.precision_of(aten.mm, torch.ones(1, dtype=torch.half)) == "float16"
 
 
-def test_the_roofline_takes_the_slower_of_work_and_traffic():
-    work = {
-        "teacher": {"precisions": {"bfloat16": 3.0, "float32": 1.0}, "bytes": 1.0},
-        "crop": {"precisions": {}, "bytes": 4.0},
-    }
+def test_the_roofline_takes_the_slower_of_work_and_traffic(monkeypatch):
     ceilings = {"float32": 2.0, "bfloat16": 6.0, "bytes": 4.0}
-    assert roofline.roofline_ms(work, ceilings) == {"teacher": 1000.0, "crop": 1000.0}
+    monkeypatch.setattr(roofline, "measure_ceilings", lambda device, precisions: ceilings)
+    flops, moved = {"teacher": {"bfloat16": 3, "float32": 1}}, {"teacher": 1.0, "crop": 4.0}
+    about = roofline.roofline(torch.device("cpu"), flops, moved)
+    assert about["floor_phases_ms"] == {"teacher": 1000.0, "crop": 1000.0}

@@ -5,6 +5,8 @@ one only directs.
 """
 
 import contextlib
+import dataclasses
+import functools
 import os
 import resource
 import signal
@@ -12,7 +14,8 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
@@ -25,15 +28,14 @@ from ..files import SynthDistillError
 from .networks import assemble, create_fabric, create_student
 from .options import Options
 from .random_numbers import RandomNumbers
-from .roofline import count_flops, least_bytes, roofline, synchronise
-from .step import StepResult
+from .roofline import FlopCounter, least_bytes, roofline, seconds
 
 PHASES = ("mapping", "synthesis", "crop", "teacher", "student forward", "backward", "optimizer")
 """The phases in the order of an iteration; its second step repeats all but the first."""
 
 
 def run_benchmark(
-    settings: Mapping[str, Any], iterations: int, warmup: int, compare: bool
+    options: Options, iterations: int, warmup: int, compare: bool = False
 ) -> dict[str, Any]:
     """Time iterations of the training with these options; ``compare`` the plain path as well.
 
@@ -43,23 +45,27 @@ def run_benchmark(
         and ``over_floor``.
     """
     # the published code: its precision, and the C library's allocator as it is
-    published = {"plain": True, "compile": False, "autocast": False, "precision": "auto"}
-    plain = {**settings, **published}
-    mine = "plain" if settings["plain"] else "fast"
+    plain = dataclasses.replace(
+        options, plain=True, compile=False, autocast=False, precision="auto"
+    )
+    mine = "plain" if options.plain else "fast"
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(Worker(mine, plain if settings["plain"] else settings))]
+        workers = [stack.enter_context(Worker(mine, plain if options.plain else options))]
         if compare:
             workers.append(stack.enter_context(Worker("plain", plain)))
         for index in range(warmup + iterations):
             # each goes first as often as the other: the order must not count
-            for worker in workers if index % 2 == 0 else workers[::-1]:
-                worker.results.append(worker.ask("go"))
+            for worker in workers[:: 1 if index % 2 == 0 else -1]:
+                worker.ask("go")
+        first, *others = (
+            worker.ask("summary", warmup) | {"start_seconds": worker.start_seconds}
+            for worker in workers
+        )
         about = workers[0].ask("describe") | workers[0].ask("roofline")
-    first, *others = (worker.summary(warmup, about["images"]) for worker in workers)
     floor = sum(about["floor_phases_ms"].values())
     report = {
         "variant": mine,
-        "settings": {name: v if v is None else str(v) for name, v in settings.items()},
+        "settings": options.describe(),
         "iterations": iterations,
         **about,
         **first,
@@ -71,89 +77,59 @@ def run_benchmark(
     return report
 
 
-class Worker(contextlib.AbstractContextManager):
-    """A process that does iterations of one variant when told to."""
+class Worker(ProcessPoolExecutor):
+    """A process that does what the timer of one variant is asked for."""
 
-    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        self.name = name
-        self.results: list[dict[str, Any]] = []
+    def __init__(self, name: str, options: Options) -> None:
+        super().__init__(1, get_context("spawn"), _begin)
+        self.name, self.options = name, options
         started = time.perf_counter()
-        context = get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, dict(settings)), daemon=True)
-        self.process.start()
-        other.close()
         self.ask("describe")
         self.start_seconds = time.perf_counter() - started
 
-    def ask(self, request: str) -> dict[str, Any]:
-        """Let the process do something; what it refuses in words is refused here."""
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Let the process call a method of its timer, which is made first."""
         try:
-            self.pipe.send(request)
-            answer = self.pipe.recv()
-        except (EOFError, OSError) as error:
-            raise SynthDistillError(
-                f"the {self.name} variant ended early: if nothing above says why, memory may have "
-                "run out. Lower --batch-size."
-            ) from error
-        if isinstance(answer, SynthDistillError):
-            raise SynthDistillError(f"the {self.name} variant: {answer.message}")
-        return answer
-
-    def __exit__(self, *_: object) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.join()
-
-    def summary(self, warmup: int, images: int) -> dict[str, Any]:
-        """Give the medians over the iterations after the warm-up."""
-        timed = self.results[warmup:]
-        milliseconds = statistics.median(result["ms"] for result in timed)
-        return {
-            "ms": milliseconds,
-            "all_ms": [round(result["ms"], 1) for result in timed],
-            "images_per_second": 1e3 * images / milliseconds,
-            "phases_ms": median_phases(timed),
-            "peak_memory_mib": timed[-1]["peak_memory_mib"],
-            "start_seconds": self.start_seconds,
-            "losses": timed[0]["losses"],
-        }
-
-
-def median_phases(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Give the median milliseconds of each phase."""
-    return {p: statistics.median(r["phases"].get(p, 0.0) for r in results) for p in PHASES}
-
-
-def _serve(pipe: Any, settings: dict[str, Any]) -> None:
-    """Answer requests until there are no more, in a worker's process."""
-    # whatever a library prints goes to stderr: stdout is the benchmark's, which hears Ctrl-C, too
-    os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        try:
-            timer = Timer(settings)
-            while True:
-                pipe.send(getattr(timer, pipe.recv())())
+            return self.submit(_ask, self.options, method, *arguments).result()
         except SynthDistillError as error:
-            pipe.send(error)
+            raise SynthDistillError(f"the {self.name} variant: {error.message}") from error
+        except RuntimeError as error:
+            raise SynthDistillError(
+                f"the {self.name} variant ended early: {error} If nothing here says why, memory "
+                "may have run out. Lower --batch-size."
+            ) from error
+
+
+def _begin() -> None:
+    # stdout is the benchmark's, whatever a library prints; Ctrl-C ends this process without words
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _ask(options: Options, method: str, *arguments: Any) -> Any:
+    return getattr(_timer(options), method)(*arguments)
+
+
+@functools.cache
+def _timer(options: Options) -> "Timer":
+    return Timer(options)
 
 
 class Timer:
     """Builds networks and optimizer as the training does, does its iterations and times them.
 
     Where the options name no generator or teacher, one of the published size with random weights is
-    taken; the student's weights are always random.
+    taken.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, options: Options) -> None:
         from ..generators import load_generator
         from ..generators.stylegan2 import Generator
         from ..recognition.iresnet import LAYERS, IResNet
         from ..recognition.student import count_parameters
         from ..recognition.teacher import Teacher, load_teacher
 
-        self.options = options = Options(**settings, initialisation="random")
+        self.options = options
         if not options.plain:
             keep_buffers()
         torch.manual_seed(options.seed)
@@ -169,26 +145,33 @@ class Timer:
         self.method = assemble(options, fabric, generator, teacher, student, clock=self.marks)
         self.method.student.train()
         self.iterations = 0
+        self.results: list[dict[str, Any]] = []
 
-    def iterate(self) -> tuple[StepResult, StepResult]:
+    def iterate(self) -> None:
         """Do an iteration, as the training does."""
         seed, batch = self.options.seed, self.options.batch_size
         numbers = RandomNumbers(seed, "benchmark", self.iterations, batch, self.device)
         self.iterations += 1
-        return self.method.iteration(numbers, range(batch))
+        self.last = self.method.iteration(numbers, range(batch))
 
-    def go(self) -> dict[str, Any]:
-        """Do an iteration; give its ``ms``, ``phases`` (ms), ``losses`` and ``peak_memory_mib``."""
-        synchronise(self.device)
-        started = time.perf_counter()
-        results = self.iterate()
-        synchronise(self.device)
-        milliseconds = 1e3 * (time.perf_counter() - started)
+    def go(self) -> None:
+        """Do an iteration and time it."""
+        self.marks.spans.clear()
+        milliseconds = 1e3 * seconds(self.device, self.iterate)
+        losses = [result.loss.item() for result in self.last]
+        self.results.append({"ms": milliseconds, "losses": losses, "phases": self.marks.read()})
+
+    def summary(self, warmup: int) -> dict[str, Any]:
+        """Give medians over the timed iterations after the warm-up, and the peak of memory."""
+        timed = self.results[warmup:]
+        milliseconds = statistics.median(result["ms"] for result in timed)
         return {
             "ms": milliseconds,
-            "phases": self.marks.read(),
-            "losses": [result.loss.item() for result in results],
+            "all_ms": [round(result["ms"], 1) for result in timed],
+            "images_per_second": 2e3 * self.options.batch_size / milliseconds,
+            "phases_ms": {p: statistics.median(r["phases"][p] for r in timed) for p in PHASES},
             "peak_memory_mib": peak_memory(self.device),
+            "losses": timed[0]["losses"],
         }
 
     def describe(self) -> dict[str, Any]:
@@ -205,10 +188,10 @@ class Timer:
 
     def roofline(self) -> dict[str, Any]:
         """Count an iteration's work and measure the device: see :py:func:`~.roofline.roofline`."""
-        with count_flops(lambda: self.marks.phase) as flops:
-            self.go()
+        with FlopCounter(lambda: self.marks.phase) as counter:
+            self.iterate()
         moved = least_bytes(self.options, self.method.generator.resolution, *self.weights)
-        return roofline(self.device, flops, moved)
+        return roofline(self.device, counter.flops, moved)
 
 
 class Marks:
@@ -240,12 +223,11 @@ class Marks:
         return event
 
     def read(self) -> dict[str, float]:
-        """Give the milliseconds of each phase since the last reading; the device is idle."""
+        """Give the milliseconds of each phase so far; the device is idle."""
         phases: dict[str, float] = defaultdict(float)
         for phase, first, last in self.spans:
             phases[phase] += first.elapsed_time(last) if self.cuda else 1e3 * (last - first)
-        self.spans.clear()
-        return dict(phases)
+        return phases
 
 
 def peak_memory(device: torch.device) -> float:
@@ -259,33 +241,32 @@ def peak_memory(device: torch.device) -> float:
 
 def format_table(report: Mapping[str, Any]) -> str:
     """Lay a report out: each phase's time, its share, its roofline, and the plain path's time."""
+    import pandas as pd
+
     settings, plain = report["settings"], report.get("plain")
-    total, floor = report["ms"], report["floor_phases_ms"] | {"iteration": report["floor_ms"]}
+    rest = {"the rest": max(report["ms"] - sum(report["phases_ms"].values()), 0.0)}
+    table = pd.DataFrame({"ms": report["phases_ms"] | rest | {"iteration": report["ms"]}})
+    table["share %"] = 100 * table["ms"] / report["ms"]
+    table["roofline ms"] = pd.Series(report["floor_phases_ms"] | {"iteration": report["floor_ms"]})
+    table["over"] = table["ms"] / table["roofline ms"]
+    if plain:
+        table["plain ms"] = pd.Series(plain["phases_ms"] | {"iteration": plain["ms"]})
+        table["ratio"] = table["plain ms"] / table["ms"]
+    rates = {name: f"{rate / 1e9:,.1f}" for name, rate in report["ceilings"].items()}
+    bandwidth = rates.pop("bytes")
     lines = [
         f"{report['device']}, {report['threads']} threads, torch {report['torch']}",
         f"{report['variant']}, precision {settings['precision']}, batch {settings['batch_size']}, "
         f"student {settings['student']}, generator {settings['generator'] or 'random'}, "
         f"teacher {settings['teacher'] or 'random'}; medians of {report['iterations']} iterations",
-        f"\n{'phase':16}{'ms':>10}{'share %':>9}{'roofline ms':>13}{'over':>8}"
-        + (f"{'plain ms':>11}{'ratio':>8}" if plain else ""),
-    ]
-    phases = dict(report["phases_ms"])
-    phases |= {"the rest": max(total - sum(phases.values()), 0.0), "iteration": total}
-    for name, ms in phases.items():
-        line = f"{name:16}{ms:10.1f}{100 * ms / total:9.1f}"
-        if ms and name in floor:
-            line += f"{floor[name]:13.2f}{ms / floor[name]:8.2f}"
-            if plain:
-                other = (plain["phases_ms"] | {"iteration": plain["ms"]})[name]
-                line += f"{other:11.1f}{other / ms:8.2f}"
-        lines.append(line)
-    rates = dict(report["ceilings"])
-    bandwidth = rates.pop("bytes") / 1e9
-    reached = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {name}" for name, rate in rates.items())
-    lines += [
-        f"\n{report['images_per_second']:.2f} images/s (fresh and re-sampled), peak memory "
+        "",
+        table.to_string(float_format="{:,.2f}".format, na_rep=""),
+        "",
+        f"{report['images_per_second']:.2f} images/s (fresh and re-sampled), peak memory "
         f"{report['peak_memory_mib']:,.0f} MiB, started in {report['start_seconds']:.1f} s",
-        f"rates of this device: {reached}, {bandwidth:,.1f} GB/s",
+        "rates of this device: "
+        + ", ".join(f"{rate} GFLOP/s {name}" for name, rate in rates.items())
+        + f", {bandwidth} GB/s",
     ]
     if plain:
         lines.append(

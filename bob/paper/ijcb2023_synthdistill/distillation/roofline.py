@@ -1,6 +1,5 @@
 """The time that an iteration takes at least, at the rates that the device is measured to reach."""
 
-import contextlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .. import faces
 from .options import Options
@@ -26,28 +26,18 @@ def roofline(
     Returns
     -------
         ``work``: for each phase its ``flops``, in all and by precision, and its ``bytes``;
-        ``ceilings``: FLOP/s in each precision, and ``bytes`` a second; ``floor_phases_ms``.
+        ``ceilings``: FLOP/s in each precision, and ``bytes`` a second; ``floor_phases_ms``: of
+        computing or moving, what takes longer.
     """
-    work = {}
+    ceilings = measure_ceilings(device, {"float32", "bfloat16"}.union(*flops.values()))
+    work, floor = {}, {}
     for phase, amount in moved.items():
         precisions = dict(flops.get(phase, {}))
         total = float(sum(precisions.values()))
         work[phase] = {"flops": total, "precisions": precisions, "bytes": amount}
-    used = {name for amounts in flops.values() for name in amounts}
-    ceilings = measure_ceilings(device, used | {"float32", "bfloat16"})
-    return {"work": work, "ceilings": ceilings, "floor_phases_ms": roofline_ms(work, ceilings)}
-
-
-def roofline_ms(work: Mapping[str, Any], ceilings: Mapping[str, float]) -> dict[str, float]:
-    """Give the milliseconds of each phase at these rates: of computing or moving, the longer."""
-    return {
-        phase: 1e3
-        * max(
-            sum(flops / ceilings[name] for name, flops in amount["precisions"].items()),
-            amount["bytes"] / ceilings["bytes"],
-        )
-        for phase, amount in work.items()
-    }
+        computing = sum(count / ceilings[name] for name, count in precisions.items())
+        floor[phase] = 1e3 * max(computing, amount / ceilings["bytes"])
+    return {"work": work, "ceilings": ceilings, "floor_phases_ms": floor}
 
 
 def least_bytes(
@@ -74,31 +64,33 @@ def least_bytes(
     }
 
 
-@contextlib.contextmanager
-def count_flops(phase: Callable[[], str]) -> Iterator[dict[str, Counter[str]]]:
-    """Count FLOPs (two for a multiply-add) by phase, and by the precision they are done in.
+class FlopCounter(TorchDispatchMode):
+    """Counts FLOPs (two for a multiply-add) by phase, and by the precision they are done in.
 
-    ``phase`` tells the phase of the moment.
+    ``phase`` tells the phase of the moment. The backward pass is taken for twice the forward one:
+    torch's count of it is wrong for grouped convolutions.
     """
-    counted: dict[str, Counter[str]] = defaultdict(Counter)
 
-    def by_precision(operation: Any, count: Callable[..., int]) -> Callable[..., int]:
-        def counting(*arguments: Any, out_val: Any, **keywords: Any) -> int:
-            flops = count(*arguments, out_val=out_val, **keywords)
-            if isinstance(out_val, torch.Tensor):
-                counted[phase()][precision_of(operation, out_val)] += flops
-            return flops
+    def __init__(self, phase: Callable[[], str]) -> None:
+        super().__init__()
+        self.phase = phase
+        self.flops: dict[str, Counter[str]] = defaultdict(Counter)
 
-        counting._get_raw = True  # type: ignore[attr-defined]  # tensors, not their shapes
-        return counting
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        """Do an operation and count it."""
+        result = operation(*arguments, **(keywords or {}))
+        count = flop_registry.get(operation.overloadpacket)
+        if count is not None and isinstance(result, torch.Tensor):
+            flops = count(*arguments, **(keywords or {}), out_val=result)
+            self.flops[self.phase()][precision_of(operation, result)] += flops
+        return result
 
-    counts = {operation: by_precision(operation, c) for operation, c in flop_registry.items()}
-    eager = torch.compiler.set_stance("force_eager")
-    with eager, FlopCounterMode(display=False, custom_mapping=counts):
-        yield counted
-    # torch's count is wrong for the backward pass of grouped convolutions: it is twice forward
-    forward = counted["student forward"]
-    counted["backward"] = Counter({name: 2 * flops for name, flops in forward.items()})
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        forward = self.flops["student forward"]
+        self.flops["backward"] = Counter({name: 2 * flops for name, flops in forward.items()})
 
 
 def precision_of(operation: Any, result: torch.Tensor) -> str:
@@ -151,13 +143,19 @@ def _best_rate(operations: Iterable[tuple[Callable[[], Any], int]], device: torc
             continue
         times: list[float] = []
         while len(times) < 6 and sum(times) < PATIENCE:
-            synchronise(device)
-            started = time.perf_counter()
-            action()
-            synchronise(device)
-            times.append(time.perf_counter() - started)
+            times.append(seconds(device, action))
         best = max(best, amount / min(times))
     return best
+
+
+def seconds(device: torch.device, action: Callable[[], Any], times: int = 1) -> float:
+    """Measure the seconds of an action; of many, without waiting in between, the mean."""
+    synchronise(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        action()
+    synchronise(device)
+    return (time.perf_counter() - started) / times
 
 
 def synchronise(device: torch.device) -> None:

@@ -5,19 +5,18 @@ from typing import Any
 
 import click
 
+from . import PATH, command, database_option, json_option
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("scores", type=click.Path(path_type=Path))
-@click.option(
-    "-d",
-    "--database",
+
+@command()
+@click.argument("scores", type=PATH)
+@database_option(
     required=True,
-    metavar="DATABASE",
     help="The benchmark: lfw, calfw, cplfw, cfp-fp, agedb-30, or one of these after `toyfaces-`; "
     "or pairs of your own: the pairs.csv, or a Python file that defines `database`, as for `bob "
     "bio pipeline simple`.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; rates are fractions.")
+@json_option(help="Print one JSON object; rates are fractions.")
 def accuracy(scores: Path, database: str, as_json: bool) -> None:
     """Print accuracy, EER and TAR at FAR of SCORES, a scores-dev.csv of Bob's.
 

@@ -1,73 +1,40 @@
 """``synthdistill-benchmark``: time an iteration of the training, phase by phase."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..machine import wait_briefly
+from . import PATH, command, json_option
+from .train import run_options
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Examples:
-
-    \b
-    synthdistill-benchmark
-    synthdistill-benchmark --compare plain --precision bf16 --batch-size 16
-    synthdistill-benchmark --device cuda --batch-size 128 --json
-""",
+@command(
+    "synthdistill-benchmark",
+    "synthdistill-benchmark --compare plain --precision bf16 --batch-size 16",
+    "synthdistill-benchmark --device cuda --batch-size 128 --json",
 )
-@click.option("--batch-size", type=click.IntRange(1), help="Default: 8, on CUDA 128.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@run_options("device", "precision", "autocast", "plain", "compile")
+@click.option("--batch-size", type=int, help="Default: 8, on CUDA 128.")
+@click.option("--student", default="tinyfar-a", help="Its weights are always random.")
 @click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    help="32, bf16, 16 or auto, as for synthdistill-train.",
+    "--generator",
+    type=PATH,
+    help="A StyleGAN2 file. Default: random weights, of the size of the paper's.",
 )
-@click.option("--autocast", is_flag=True, help="Compute the student in this precision, too.")
+@click.option(
+    "--teacher", type=PATH, help="An IResNet file. Default: iresnet100 with random weights."
+)
+@click.option("--iterations", type=click.IntRange(1), default=3, help="Timed iterations.")
+@click.option("--warmup", type=click.IntRange(0), default=1, help="Iterations before.")
 @click.option(
     "--compare",
     type=click.Choice(["plain"]),
     help="Time the plain path as well, in turns with the fast one, and print the ratio.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--iterations", type=click.IntRange(1), default=3, show_default=True, help="Timed iterations."
-)
-@click.option(
-    "--warmup", type=click.IntRange(0), default=1, show_default=True, help="Iterations before."
-)
-@click.option(
-    "--generator",
-    type=click.Path(path_type=Path),
-    help="A StyleGAN2 file. Default: random weights, of the size of the paper's.",
-)
-@click.option(
-    "--teacher",
-    type=click.Path(path_type=Path),
-    help="An IResNet file. Default: iresnet100 with random weights.",
-)
-@click.option(
-    "--student", default="tinyfar-a", show_default=True, help="Its weights are always random."
-)
-@click.option("--plain", is_flag=True, help="Time the plain path instead of the fast one.")
-@click.option(
-    "--compile/--no-compile",
-    "compiled",
-    default=False,
-    show_default=True,
-    help="Compile the networks in the warm-up.",
-)
+@json_option(help="Print one JSON object.")
 def benchmark(
-    batch_size: int | None,
-    iterations: int,
-    warmup: int,
-    compare: str | None,
-    as_json: bool,
-    compiled: bool,
-    **values: Any,
+    iterations: int, warmup: int, compare: str | None, as_json: bool, **values: Any
 ) -> None:
     """Time one training iteration by phase: a fresh and a re-sampled batch, two updates.
 
@@ -77,20 +44,15 @@ def benchmark(
     import json
 
     wait_briefly()
-    import torch
-
     from ..distillation.benchmark import format_table, run_benchmark
-    from ..distillation.networks import create_fabric
+    from ..distillation.networks import choose_device
     from ..distillation.options import Options, find_file
 
     for name in ("generator", "teacher"):
         if values[name] is not None:
             values[name] = str(find_file(name, values[name]))
-    # what the device can hold: the paper's batch, or a small one for a CPU
-    cuda = values["device"] == "cuda" or (values["device"] == "auto" and torch.cuda.is_available())
-    settings = {**values, "batch_size": batch_size or (128 if cuda else 8), "compile": compiled}
-    options = Options(**settings)
-    create_fabric(options)
-    settings["precision"] = options.precision
-    report = run_benchmark(settings, iterations, warmup, compare is not None)
+    if values["batch_size"] is None:  # what the device can hold: the paper's, or a small one
+        values["batch_size"] = 128 if choose_device(values["device"]) == "cuda" else 8
+    options = Options(**values, initialisation="random")
+    report = run_benchmark(options, iterations, warmup, compare is not None)
     click.echo(json.dumps(report, indent=2) if as_json else format_table(report))

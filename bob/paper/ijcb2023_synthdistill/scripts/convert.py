@@ -6,20 +6,15 @@ from typing import Any
 
 import click
 
+from . import PATH, command
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Examples:
 
-    \b
-    synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors
-    synthdistill-convert light_model_20.pt student.safetensors
-""",
+@command(
+    "synthdistill-convert stylegan2-ffhq-256x256.pkl stylegan2-ffhq-256x256.safetensors",
+    "synthdistill-convert light_model_20.pt student.safetensors",
 )
-@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
-@click.argument(
-    "target", metavar="FILE.safetensors", type=click.Path(path_type=Path, dir_okay=False)
-)
+@click.argument("source", metavar="FILE", type=PATH)
+@click.argument("target", metavar="FILE.safetensors", type=PATH)
 @click.option("-f", "--force", is_flag=True, help="Replace FILE.safetensors if it exists.")
 def convert(source: Path, target: Path, force: bool) -> None:
     """Convert a generator (NVIDIA's pickle) or a student of the published code to safetensors.

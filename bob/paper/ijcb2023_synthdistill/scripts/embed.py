@@ -6,19 +6,15 @@ from pathlib import Path
 
 import click
 
-PATH = click.Path(path_type=Path)
+from . import PATH, aligned_option, command, detector_option, network_option
+
 BATCH = 128
 """Photographs that are open at a time."""
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Examples:
-
-    \b
-    synthdistill-embed photographs/ --model exported -o embeddings.npz
-    synthdistill-embed photographs/ --landmarks photographs/eye_positions.csv
-""",
+@command(
+    "synthdistill-embed photographs/ --model exported -o embeddings.npz",
+    "synthdistill-embed photographs/ --landmarks photographs/eye_positions.csv",
 )
 @click.argument("photographs", metavar="PHOTOGRAPH...", nargs=-1, required=True, type=PATH)
 @click.option("--model", "path", type=PATH, help="As that of synthdistill-verify.")
@@ -33,9 +29,9 @@ BATCH = 128
     type=PATH,
     help="Write the eye positions that benchmarks of your own photographs read.",
 )
-@click.option("--aligned", is_flag=True, help="They are aligned faces of 112x112 pixels.")
-@click.option("--detector", type=PATH, help="YuNet's file.  [default: as fetched or configured]")
-@click.option("--network", metavar="PACKAGE.MODULE:NAME", help="What makes a student of your own.")
+@aligned_option
+@detector_option
+@network_option
 def embed(
     photographs: Sequence[Path],
     path: Path | None,

@@ -4,23 +4,17 @@ from pathlib import Path
 
 import click
 
+from . import FOLDER, command, database_option
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Examples:
 
-    \b
-    synthdistill-evaluate results/tinyfar-a
-    synthdistill-evaluate results/toyfaces -d toyfaces-lfw -d toyfaces-cfp-fp -l local-parallel
-""",
+@command(
+    "synthdistill-evaluate results/tinyfar-a",
+    "synthdistill-evaluate results/toyfaces -d toyfaces-lfw -d toyfaces-cfp-fp -l local-parallel",
 )
-@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "-d",
-    "--database",
+@click.argument("model", metavar="MODEL", type=FOLDER)
+@database_option(
     "databases",
     multiple=True,
-    metavar="DATABASE",
     help="A benchmark, or the Python file of a database of your own; may be given several times.  "
     "[default: the real benchmarks whose folders are configured, or the five drawn ones]",
 )

@@ -7,19 +7,13 @@ from typing import Any
 import click
 
 from ..machine import wait_briefly
+from . import PATH, command, json_option, network_option
 
-PATH = click.Path(path_type=Path)
 
-
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-    epilog="""Examples:
-
-    \b
-    synthdistill-export results/tinyfar-a -o exported
-    synthdistill-export student.safetensors -o exported --generator stylegan2-ffhq-256x256.pkl
-    bob bio pipeline simple -d lfw -p exported/pipeline_int8.py -o exported/int8/lfw
-""",
+@command(
+    "synthdistill-export results/tinyfar-a -o exported",
+    "synthdistill-export student.safetensors -o exported --generator stylegan2-ffhq-256x256.pkl",
+    "bob bio pipeline simple -d lfw -p exported/pipeline_int8.py -o exported/int8/lfw",
 )
 @click.argument("source", metavar="RUN_OR_STUDENT", type=PATH)
 @click.option("-o", "--output", "folder", required=True, type=PATH, help="The export folder.")
@@ -33,14 +27,10 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--calibration-faces", default=256, type=click.IntRange(1, 10_000), help="How many of them."
 )
-@click.option(
-    "--network",
-    metavar="PACKAGE.MODULE:NAME",
-    help="What makes the student, where it is a network of your own.",
-)
+@network_option
 @click.option("--latency", is_flag=True, help="Time torch, ONNX and 8 bits, for the card.")
 @click.option("--force", is_flag=True, help="Replace the export that is in the folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print config.json.")
+@json_option(help="Print config.json.")
 def export(source: Path, folder: Path, force: bool, as_json: bool, **options: Any) -> None:
     """Write a student as ONNX, in float32 and in 8 bits, with a model card.
 

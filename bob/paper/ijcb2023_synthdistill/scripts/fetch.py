@@ -6,18 +6,14 @@ from pathlib import Path
 import click
 
 from ..fetching import GENERATORS
+from . import FOLDER, command, json_option
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Examples:
-
-    \b
-    synthdistill-fetch --check
-    synthdistill-fetch teacher generator --configure
-    synthdistill-fetch generator --name stylegan3-t-ffhq-1024x1024
-    synthdistill-fetch teacher -o /data/weights --address http://mirror/iresnet-91a5de61.tar.gz
-""",
+@command(
+    "synthdistill-fetch --check",
+    "synthdistill-fetch teacher generator --configure",
+    "synthdistill-fetch generator --name stylegan3-t-ffhq-1024x1024",
+    "synthdistill-fetch teacher -o /data/weights --address http://mirror/iresnet-91a5de61.tar.gz",
 )
 @click.argument(
     "names",
@@ -28,7 +24,7 @@ from ..fetching import GENERATORS
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Where the files go.  [default: ~/.local/share/bob.paper.ijcb2023_synthdistill]",
 )
 @click.option(
@@ -36,7 +32,6 @@ from ..fetching import GENERATORS
     "generator",
     type=click.Choice(GENERATORS),
     default=GENERATORS[0],
-    show_default=True,
     help="Which generator.",
 )
 @click.option("--address", metavar="URL", help="Another address of the same file (with one NAME).")
@@ -47,7 +42,7 @@ from ..fetching import GENERATORS
     is_flag=True,
     help="Tell what is in place for the paper's tables. The exit status is 0 only if all is.",
 )
-@click.option("--json", "as_json", is_flag=True, help="With --check: as JSON.")
+@json_option(help="With --check: as JSON.")
 def fetch(
     names: tuple[str, ...],
     output: Path | None,

@@ -6,25 +6,17 @@ from typing import Any
 
 import click
 
+from . import FOLDER, command, database_option
+
 METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="""Examples:
-
-    \b
-    synthdistill-table results/
-    synthdistill-table results/tinyfar-a results/static -o tables -d lfw -d cfp-fp
-    synthdistill-table results/ --metric tar@1e-3 --no-plots --provenance
-""",
+@command(
+    "synthdistill-table results/",
+    "synthdistill-table results/tinyfar-a results/static -o tables -d lfw -d cfp-fp",
+    "synthdistill-table results/ --metric tar@1e-3 --no-plots --provenance",
 )
-@click.argument(
-    "folders",
-    metavar="FOLDER...",
-    nargs=-1,
-    type=click.Path(path_type=Path, file_okay=False),
-)
+@click.argument("folders", metavar="FOLDER...", nargs=-1, type=FOLDER)
 @click.option(
     "--rows",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -35,19 +27,16 @@ METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Where table.md, table.tex, table.csv and the plots go.  [default: the first FOLDER]",
 )
-@click.option(
-    "-d",
-    "--database",
+@database_option(
     "databases",
     multiple=True,
-    metavar="DATABASE",
     help="A benchmark to show, or pairs of your own: their pairs.csv, or the Python file "
     "that Bob took; may be given several times.  [default: those that were evaluated]",
 )
-@click.option("-m", "--metric", type=click.Choice(METRICS), default="accuracy", show_default=True)
+@click.option("-m", "--metric", type=click.Choice(METRICS), default="accuracy")
 @click.option(
     "--published/--no-published",
     default=None,
@@ -79,8 +68,8 @@ METRICS = ("accuracy", "eer", "tar@1e-2", "tar@1e-3", "tar@1e-4")
     help="The row that others are compared with on the same pairs: their differences in accuracy "
     "with 95 % intervals, bold where zero is outside.",
 )
-@click.option("--title", default="Measured here", show_default=True, help="The table's caption.")
-@click.option("--plots/--no-plots", default=True, show_default=True, help="PNG and PDF plots.")
+@click.option("--title", default="Measured here", help="The table's caption.")
+@click.option("--plots/--no-plots", default=True, help="PNG and PDF plots.")
 @click.option(
     "--provenance",
     is_flag=True,
@@ -181,13 +170,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _declare(
     folders: Sequence[Path],
     databases: Sequence[str],
-    metric: str,
     published: bool | None,
     complexity: bool,
-    networks: Sequence[str],
     timed: bool,
-    reference: str | None,
-    title: str,
+    **declared: Any,
 ) -> dict[str, Any]:
     """Make of the command line what ``--rows`` declares."""
     from ..benchmarks.benchmark import benchmarks
@@ -200,10 +186,11 @@ def _declare(
     shown = [name for name, b in benchmarks().items() if b.drawn in (kinds or {False})]
     chosen = list(databases) or shown
     real = any(name in benchmarks() and not benchmarks()[name].drawn for name in chosen)
-    comparable = real and metric == "accuracy"
+    comparable = real and declared["metric"] == "accuracy"
     if published and not comparable:
         raise click.UsageError(
-            f"published results are accuracies: they cannot stand beside {metric} on {chosen}"
+            "published results are accuracies: they cannot stand beside "
+            f"{declared['metric']} on {chosen}"
         )
     groups: list[dict[str, str]] = []
     if published or (published is None and comparable):
@@ -216,12 +203,5 @@ def _declare(
         {"label": name, "section": "measured here", "folders": [folder]}
         for name, folder in models.items()
     ]
-    return {
-        "title": title,
-        "databases": chosen,
-        "metric": metric,
-        "properties": properties,
-        "networks": networks,
-        "reference": reference,
-        "rows": rows + [{"published": group} for group in groups],
-    }
+    rows += [{"published": group} for group in groups]
+    return {**declared, "databases": chosen, "properties": properties, "rows": rows}

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ..toyfaces import PAIRS_PER_FOLD, SEED
+from . import FOLDER, command
 
 NAMES = ("lfw", "calfw", "cplfw", "cfp-fp", "agedb-30")
 
@@ -16,8 +17,8 @@ class _Name(click.Choice):
         return super().convert(value.removeprefix("toyfaces-"), param, ctx)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@command()
+@click.argument("folder", type=FOLDER)
 @click.option("--seed", default=SEED, type=click.IntRange(min=0), help="Same seed, same bytes.")
 @click.option(
     "--pairs-per-fold",

@@ -5,19 +5,15 @@ from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
+from . import PATH, aligned_option, command, detector_option, json_option, network_option
+
 EYES: dict[str, Any] = {"type": float, "nargs": 4, "metavar": "X Y X Y"}
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
-    epilog="""Examples:
-
-    \b
-    synthdistill-verify a.jpg b.jpg --model exported
-    synthdistill-verify a.jpg b.jpg --model results/tinyfar-a --fmr 1e-2 --picture both.png
-    synthdistill-verify a.jpg b.jpg --model exported --eyes-a 812 640 1015 655
-""",
+@command(
+    "synthdistill-verify a.jpg b.jpg --model exported",
+    "synthdistill-verify a.jpg b.jpg --model results/tinyfar-a --fmr 1e-2 --picture both.png",
+    "synthdistill-verify a.jpg b.jpg --model exported --eyes-a 812 640 1015 655",
 )
 @click.argument("photographs", metavar="A B", nargs=2, type=PATH)
 @click.option(
@@ -35,13 +31,13 @@ EYES: dict[str, Any] = {"type": float, "nargs": 4, "metavar": "X Y X Y"}
 )
 @click.option("--benchmark", help="Whose impostors give the threshold.  [default: the first]")
 @click.option("--threshold", type=float, help="Decide by this cosine instead.")
-@click.option("--aligned", is_flag=True, help="A and B are aligned faces of 112x112 pixels.")
+@aligned_option
 @click.option("--eyes-a", **EYES, help="The eyes in A, in pixels, the one left in the image first.")
 @click.option("--eyes-b", **EYES, help="The eyes in B.")
-@click.option("--detector", type=PATH, help="YuNet's file.  [default: as fetched or configured]")
-@click.option("--network", metavar="PACKAGE.MODULE:NAME", help="What makes a student of your own.")
+@detector_option
+@network_option
 @click.option("--picture", type=PATH, help="Draw landmarks and aligned faces into this PNG.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option(help="Print one JSON object.")
 def verify(
     photographs: tuple[Path, Path],
     path: Path,
@@ -71,8 +67,9 @@ def verify(
     from ..evaluation.terminal import say
 
     model = Model.find(path, network)
-    # before anything is computed: a rate that cannot be told is refused
-    chosen = None if threshold is not None else model.threshold(float(fmr), benchmark)
+    origin = None
+    if threshold is None:  # before anything is computed: a rate that cannot be told is refused
+        threshold, origin = model.threshold(float(fmr), benchmark) or (None, None)
     eyes = (eyes_a, eyes_b)
     if not aligned and not all(eyes):
         finder = opening.Detector(detector)
@@ -85,11 +82,11 @@ def verify(
         for photograph, marked in zip(photographs, eyes, strict=True)
     ]
     score = cosine(*model.embed(numpy.stack([photograph.face for photograph in opened])))
-    limit, origin = (threshold, None) if chosen is None else chosen
+    same = None if threshold is None else score > threshold
     result = {
         "score": score,
-        "threshold": limit,
-        "same": None if limit is None else score > limit,
+        "threshold": threshold,
+        "same": same,
         "fmr": origin and float(fmr),
         "origin": origin and {n: origin[n] for n in ("name", "title", "impostors", "drawn")},
         "model": str(model.recipe),
@@ -101,11 +98,12 @@ def verify(
     for name, one in zip(photographs, opened, strict=True):
         if one.note:
             click.echo(f"{name}: {one.note}", err=True)
-    answer = f"cosine {score:.4f}: no threshold is known (no benchmark's scores stand beside the "
-    answer += "model): give a --threshold"
-    if limit is not None:
-        answer = f"{'the same' if score > limit else 'different'} (cosine {score:.4f}, threshold "
-        answer += f"{limit:.4f})"
+    if threshold is None:
+        answer = f"cosine {score:.4f}: no threshold is known (no benchmark's scores stand beside "
+        answer += "the model): give a --threshold"
+    else:
+        answer = f"{'the same' if same else 'different'} (cosine {score:.4f}, threshold "
+        answer += f"{threshold:.4f})"
     if picture:
         draw(picture, opened, answer)
     if origin:
