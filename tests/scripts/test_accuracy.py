@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from score_files import FakeBenchmark, write_record, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import summary
@@ -20,35 +21,31 @@ def scores(tmp_path, monkeypatch):
     return tmp_path / "run" / "lfw" / "scores-dev.csv"
 
 
-def invoke(*arguments, fails=0):
-    result = CliRunner().invoke(accuracy, [str(argument) for argument in arguments])
-    assert result.exit_code == fails, result.output
-    assert fails == 0 or isinstance(result.exception, SystemExit)
-    return result
+run = partial(invoke, accuracy)
 
 
 def test_json_and_text(scores):
     expected = summary(results.read_model(scores.parents[1], FakeBenchmark("lfw")).pairs)
-    result = invoke(scores, "-d", "lfw", "--json")
+    result = run(scores, "-d", "lfw", "--json")
     found = json.loads(result.stdout)
     assert found == {**found, **expected, "database": "lfw", "recorded": False}
     assert "of unknown origin" in result.stderr
-    output = invoke(scores, "-d", "lfw").output
+    output = run(scores, "-d", "lfw").output
     mean, deviation = expected["accuracy"], expected["accuracy_std"]
     assert f"{mean:.2%} ± {deviation:.2%} over 10 folds" in output
     assert "100 genuine, 100 impostor\n" in output
     assert "needs 1,000 impostor pairs" in output
     scores.write_text(scores.read_text().rpartition(",")[0] + ",-inf\n")
-    assert "100 impostor; 1 never match" in invoke(scores, "-d", "lfw").output
+    assert "100 impostor; 1 never match" in run(scores, "-d", "lfw").output
 
 
 def test_scores_of_another_student_are_refused(scores):
     student = scores.parents[1] / "student.safetensors"
     student.write_bytes(b"weights")
     write_record(scores, "lfw", student)
-    assert json.loads(invoke(scores, "-d", "lfw", "--json").stdout)["recorded"]
+    assert json.loads(run(scores, "-d", "lfw", "--json").stdout)["recorded"]
     student.write_bytes(b"trained further")
-    assert "trained further or replaced" in invoke(scores, "-d", "lfw", fails=1).output
+    assert "trained further or replaced" in run(scores, "-d", "lfw", code=1).output
 
 
 @pytest.mark.parametrize(
@@ -65,7 +62,7 @@ def test_errors_are_words(tmp_path, monkeypatch, scores, database, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.py").write_text("import nix\n")
     (tmp_path / "empty.py").write_text("database = 3\n")
-    assert expected in invoke(scores, "-d", database, fails=1).output
+    assert expected in run(scores, "-d", database, code=1).output
 
 
 def test_accuracy_does_not_wait_for_bob(tmp_path):

@@ -1,8 +1,10 @@
 """`synthdistill-embed` from the command line."""
 
+from functools import partial
+
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from means import save_means
 from PIL import Image
 
@@ -24,8 +26,7 @@ def folder(tmp_path):
     return tmp_path / "faces"
 
 
-def run(*arguments):
-    return CliRunner().invoke(command.embed, [str(argument) for argument in arguments])
+run = partial(invoke, command.embed)
 
 
 @pytest.fixture
@@ -35,8 +36,7 @@ def model(folder):
 
 def test_folders_in_batches(folder, model, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "BATCH", 2)
-    result = run(folder, *model, "--aligned", "-o", tmp_path / "all.npz")
-    assert result.exit_code == 0, result.output
+    run(folder, *model, "--aligned", "-o", tmp_path / "all.npz")
     with np.load(tmp_path / "all.npz") as found:
         assert found["embeddings"].shape == (5, 48)
         names = found["paths"].tolist()
@@ -52,8 +52,7 @@ def test_folders_in_batches(folder, model, tmp_path, monkeypatch):
 def test_each_that_failed_has_its_line(folder, model, tmp_path):
     (folder / "a.jpg").write_bytes(b"no photograph")
     Image.new("RGB", (64, 64)).save(folder / "b.png")
-    result = run(folder, *model, "--aligned", "-o", tmp_path / "all.npz")
-    assert result.exit_code == 1
+    result = run(folder, *model, "--aligned", "-o", tmp_path / "all.npz", code=1)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert "a.jpg" in errors[0]
@@ -72,8 +71,7 @@ def test_eye_positions_that_benchmarks_read(folder, tmp_path, monkeypatch):
             return [photographs.TEMPLATE]
 
     monkeypatch.setattr(photographs, "Detector", Found)
-    result = run(folder, "--landmarks", tmp_path / "eyes.csv")
-    assert result.exit_code == 0, result.output
+    run(folder, "--landmarks", tmp_path / "eyes.csv")
     (eyes,) = read_eyes(tmp_path / "eyes.csv", ["person 1/3.png"], complete=True)
     assert eyes["reye"] == pytest.approx((51.6963, 38.2946))
     assert eyes["leye"] == pytest.approx((51.5014, 73.5318))
@@ -81,11 +79,11 @@ def test_eye_positions_that_benchmarks_read(folder, tmp_path, monkeypatch):
 
 def test_nothing_to_do_is_told(folder, model, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "there are no photographs in" in run(tmp_path / "empty", "--landmarks", "e.csv").output
+    said = run(tmp_path / "empty", "--landmarks", "e.csv", code=1).output
+    assert "there are no photographs in" in said
     (tmp_path / "empty" / "a.jpg").write_bytes(b"")
-    result = run(tmp_path / "empty", *model, "--aligned", "-o", tmp_path / "all.npz")
-    assert result.exit_code == 1
+    result = run(tmp_path / "empty", *model, "--aligned", "-o", tmp_path / "all.npz", code=1)
     assert "none of 1 photographs can be used" in result.output
     assert not (tmp_path / "all.npz").exists()
     for options in ((), ("-o", "x.npz"), ("--landmarks", "e.csv", "--aligned")):
-        assert run(folder, *options).exit_code == 2
+        run(folder, *options, code=2)

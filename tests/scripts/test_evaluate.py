@@ -1,7 +1,9 @@
 """`synthdistill-evaluate` from the command line."""
 
+from functools import partial
+
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from small_images import encode
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.bins import write_bin
@@ -9,11 +11,7 @@ from bob.paper.ijcb2023_synthdistill.files import bob_pipeline
 from bob.paper.ijcb2023_synthdistill.recognition.student import create_student, save_student
 from bob.paper.ijcb2023_synthdistill.scripts.evaluate import evaluate
 
-
-def run(*words, fails=0):
-    result = CliRunner().invoke(evaluate, [str(word) for word in words])
-    assert result.exit_code == fails, result.output
-    return result
+run = partial(invoke, evaluate)
 
 
 @pytest.mark.slow
@@ -32,7 +30,7 @@ def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
     (tmp_path / "calfw.bin").write_bytes(b"no benchmark")
     lfw = ("-d", tmp_path / "lfw.py")
     # what one cannot evaluate does not hinder the other
-    said = run(model, "-d", tmp_path / "calfw.py", *lfw, fails=1)
+    said = run(model, "-d", tmp_path / "calfw.py", *lfw, code=1)
     assert "| run" in said.stdout
     assert "not evaluated" in said.stderr
     # what is there is not done again
@@ -40,4 +38,4 @@ def test_what_is_missing_is_evaluated_and_the_table_printed(tmp_path):
 
 
 def test_a_folder_without_a_pipeline_is_told(tmp_path):
-    assert "pipeline.py is missing" in run(tmp_path, fails=1).output
+    assert "pipeline.py is missing" in run(tmp_path, code=1).output

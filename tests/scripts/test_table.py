@@ -2,7 +2,7 @@ import csv
 import json
 
 import pytest
-from click.testing import CliRunner
+from invoking import invoke
 from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.evaluation import results
@@ -12,15 +12,10 @@ from bob.paper.ijcb2023_synthdistill.scripts.table import table
 
 @pytest.fixture
 def run(monkeypatch):
+    """Give what the command prints."""
     monkeypatch.setattr(results, "Verification", FakeBenchmark)
     monkeypatch.setattr(FakeBenchmark, "from_csv", lambda path: FakeBenchmark("own"), raising=False)
-
-    def invoke(*arguments, fails=0):
-        result = CliRunner().invoke(table, [str(argument) for argument in arguments])
-        assert result.exit_code == fails, result.output
-        return result.output
-
-    return invoke
+    return lambda *arguments, **options: invoke(table, *arguments, **options).output
 
 
 @pytest.fixture
@@ -101,7 +96,7 @@ def test_differences_to_a_reference(run, folder):
     assert float(rows["other"]["mean_difference_low"]) > 0
     assert (folder / "out" / "accuracy-images.png").is_file()
     words = "'studnt_a' is no row that is measured"
-    assert words in run(folder, "-d", "lfw", "--reference", "studnt_a", fails=1)
+    assert words in run(folder, "-d", "lfw", "--reference", "studnt_a", code=1)
 
 
 def test_output_database_metric_and_no_extras(run, folder, tmp_path):
@@ -110,7 +105,7 @@ def test_output_database_metric_and_no_extras(run, folder, tmp_path):
     assert written == ["table.csv", "table.md", "table.tex"]
     assert "published" not in output
     assert "Equal error rate" in output
-    assert "cannot stand beside" in run(folder, "-m", "eer", "--published", fails=2)
+    assert "cannot stand beside" in run(folder, "-m", "eer", "--published", code=2)
 
 
 def test_toyfaces_are_never_beside_published_results(run, tmp_path):
@@ -118,14 +113,14 @@ def test_toyfaces_are_never_beside_published_results(run, tmp_path):
     output = run(tmp_path, "--no-plots")
     assert "published" not in output
     assert "drawn faces" in output
-    run(tmp_path, "--published", fails=2)
+    run(tmp_path, "--published", code=2)
 
 
 def test_wrong_files_are_named_and_tell_by_the_exit_status(run, folder):
     broken = folder / "student_a" / "lfw" / "scores-dev.csv"
     broken.write_text("\n".join(broken.read_text().splitlines()[:-7]) + "\n")
     (folder / "teacher" / "cfp-fp" / "scores-dev.csv").unlink()
-    output = run(folder, "--no-plots", fails=1)
+    output = run(folder, "--no-plots", code=1)
     assert str(broken) in output
     assert "7 of 200 pairs are missing" in output
     assert f"{folder / 'teacher' / 'cfp-fp' / 'scores-dev.csv'} is missing" in output
@@ -133,7 +128,7 @@ def test_wrong_files_are_named_and_tell_by_the_exit_status(run, folder):
     assert (rows["student_a"]["lfw"], rows["teacher"]["cfp-fp"]) == ("", "")
     assert rows["student_a"]["cfp-fp"]
     assert rows["teacher"]["lfw"]
-    assert "cannot read the results in" in run(folder / "nowhere", fails=1)
+    assert "cannot read the results in" in run(folder / "nowhere", code=1)
 
 
 def test_pairs_of_ones_own_are_a_column(run, folder):
@@ -164,7 +159,7 @@ def test_pairs_that_never_match_are_counted(run, folder):
 def test_no_table_is_replaced_by_an_empty_one(run, folder):
     run(folder, "--no-plots")
     before = (folder / "table.md").read_bytes()
-    output = run(folder, "-d", "calfw", "--no-plots", fails=1)
+    output = run(folder, "-d", "calfw", "--no-plots", code=1)
     assert "was evaluated on calfw, and a table without values is not written" in output
     assert (folder / "table.md").read_bytes() == before
 
@@ -172,7 +167,7 @@ def test_no_table_is_replaced_by_an_empty_one(run, folder):
 def test_complexity_and_provenance(run, folder):
     path = folder / "student_a" / "student.safetensors"
     # these weights are none: the row stays, the file is named
-    assert str(path) in run(folder, "--no-plots", "--complexity", fails=1)
+    assert str(path) in run(folder, "--no-plots", "--complexity", code=1)
     assert measured(folder / "table.csv")["student_a"]["lfw"]
     save_student(path, create_student("test_efficientnet", initialisation="random"))
     output = run(folder, "--no-plots", "--time", "--no-published", "--provenance")
@@ -225,8 +220,8 @@ def test_declared_rows(run, folder, tmp_path):
         assert words in markdown
     assert "student_a/lfw/scores-dev.csv" in declared.with_name("provenance.txt").read_text()
     assert declared.with_name("accuracy-coefficient.png").exists()
-    run("--rows", declared, folder, fails=2)
-    run(fails=2)
+    run("--rows", declared, folder, code=2)
+    run(code=2)
     for wrong, words in (
         (ROWS.replace("\nlabel = ", "\nlable = ", 1), "unknown name 'lable'. Did you mean 'label'"),
         ("title = 3 4", "cannot read the declared table"),
@@ -236,4 +231,4 @@ def test_declared_rows(run, folder, tmp_path):
         (ROWS.replace('"coefficient"]', '"coeficient"]'), "Did you mean 'coefficient'"),
     ):
         declared.write_text(wrong.format(folder))
-        assert words in run("--rows", declared, fails=1)
+        assert words in run("--rows", declared, code=1)

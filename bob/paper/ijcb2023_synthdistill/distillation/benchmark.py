@@ -188,7 +188,8 @@ class Timer:
 
     def roofline(self) -> dict[str, Any]:
         """Count an iteration's work and measure the device: see :py:func:`~.roofline.roofline`."""
-        with FlopCounter(lambda: self.marks.phase) as counter:
+        eager = torch.compiler.set_stance("force_eager")
+        with eager, FlopCounter(lambda: self.marks.phase) as counter:
             self.iterate()
         moved = least_bytes(self.options, self.method.generator.resolution, *self.weights)
         return roofline(self.device, counter.flops, moved)
