@@ -252,14 +252,14 @@ def main(
         "revision": machine.source_revision(),
         "networks": {name: base[name] or "random" for name in ("student", "generator", "teacher")},
         "batches": sizes,
-        "evaluation": do(evaluate, {**base, "plain": False, "batch_size": 2}, images),
+        "evaluation": do(evaluate, base, images),
         "nvidia": do(time_nvidia, nvidia, sizes[0], device) if nvidia else {},
         "tests": do(run_tests) if tests else {},
         "grid": grid,
     }
     for batch in sizes:
         for name, column in grid.items():
-            settings = {**base, "plain": False, **VARIANTS[name], "batch_size": batch}
+            settings = {**base, **VARIANTS[name], "batch_size": batch}
             profiled = batch == sizes[0] and name in PROFILED
             column[str(batch)] = do(measure, settings, iterations, profiled)
     write_record(output / "measured.json", found)

@@ -10,6 +10,7 @@ import io
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -89,36 +90,33 @@ def measure_once(variant: str, folder: Path, images: int) -> dict[str, float]:
 
     student = folder / "student.safetensors"
     database = PairDatabase("lfw", folder / "lfw.bin", pairs=images // 2)
-    start = time.perf_counter()
     if variant == "bare":
-        start = embed_all(student, database)
-    elif variant == "ours":
-        score(student_pipeline(student), database, folder / "ours")
+        pixels = np.stack([load_image(source) for source in database.opened.sources])
+        action = functools.partial(embed_all, Mirroring(student), torch.from_numpy(pixels))
     else:
-        score(bobs_pipeline(student), database, folder / "bob")
+        make = {"ours": student_pipeline, "bob": bobs_pipeline}[variant]
+        action = functools.partial(score, make, student, database, folder / variant)
+    start = time.perf_counter()
+    action()
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"seconds": seconds, "memory": memory}
 
 
-def embed_all(student: Path, database: Any) -> float:
-    """Embed decoded images and their mirrored ones; give the time at which it began."""
-    network = Mirroring(student)
-    pixels = np.stack([load_image(source) for source in database.opened.sources])
-    start = time.perf_counter()
-    with torch.inference_mode():
-        for batch in torch.from_numpy(pixels).split(64):
-            network(faces.from_uint8(batch))
-    return start
+@torch.inference_mode()
+def embed_all(network: torch.nn.Module, pixels: torch.Tensor) -> None:
+    """Embed decoded images."""
+    for batch in pixels.split(64):
+        network(faces.from_uint8(batch))
 
 
-def score(pipeline: Any, database: Any, output: Path) -> None:
-    """Run a pipeline as `bob bio pipeline simple --no-dask --memory` does."""
+def score(make: Callable[[Path], Any], student: Path, database: Any, output: Path) -> None:
+    """Make a pipeline and run it as `bob bio pipeline simple --no-dask --memory` does."""
     from bob.bio.base.pipelines import execute_pipeline_simple
 
     dask = ("dask_client", "dask_n_partitions", "dask_partition_size", "dask_n_workers")
     execute_pipeline_simple(
-        pipeline=pipeline,
+        pipeline=make(student),
         database=database,
         groups=["dev"],
         output=str(output),

@@ -13,7 +13,6 @@ import signal
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -141,10 +140,11 @@ class Timer:
         self.weights = [count_parameters(part) for part in parts]
         fabric = create_fabric(options)
         self.device = fabric.device
-        self.marks = Marks(self.device)
-        self.method = assemble(options, fabric, generator, teacher, student, clock=self.marks)
+        self.method = assemble(options, fabric, generator, teacher, student, clock=self.mark)
         self.method.student.train()
         self.iterations = 0
+        self.phase = ""
+        self.spans: list[tuple[str, Any, Any]] = []
         self.results: list[dict[str, Any]] = []
 
     def iterate(self) -> None:
@@ -156,10 +156,34 @@ class Timer:
 
     def go(self) -> None:
         """Do an iteration and time it."""
-        self.marks.spans.clear()
+        self.spans.clear()
         milliseconds = 1e3 * seconds(self.device, self.iterate)
+        phases = dict.fromkeys(PHASES, 0.0)
+        for phase, first, last in self.spans:
+            cuda = self.device.type == "cuda"
+            phases[phase] += first.elapsed_time(last) if cuda else 1e3 * (last - first)
         losses = [result.loss.item() for result in self.last]
-        self.results.append({"ms": milliseconds, "losses": losses, "phases": self.marks.read()})
+        self.results.append({"ms": milliseconds, "losses": losses, "phases": phases})
+
+    @contextlib.contextmanager
+    def mark(self, phase: str) -> Iterator[None]:
+        """Time a phase, and mark it for torch's profiler; see :py:data:`~.step.Clock`.
+
+        On CUDA by events on the stream, so that nothing waits for the device. The profiler's own
+        sums would miss the backward pass, whose kernels come from another thread than its mark.
+        """
+        self.phase = phase
+        first = self._now()
+        with record_function(phase):
+            yield
+        self.spans.append((phase, first, self._now()))
+
+    def _now(self) -> Any:
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
     def summary(self, warmup: int) -> dict[str, Any]:
         """Give medians over the timed iterations after the warm-up, and the peak of memory."""
@@ -189,46 +213,10 @@ class Timer:
     def roofline(self) -> dict[str, Any]:
         """Count an iteration's work and measure the device: see :py:func:`~.roofline.roofline`."""
         eager = torch.compiler.set_stance("force_eager")
-        with eager, FlopCounter(lambda: self.marks.phase) as counter:
+        with eager, FlopCounter(lambda: self.phase) as counter:
             self.iterate()
         moved = least_bytes(self.options, self.method.generator.resolution, *self.weights)
         return roofline(self.device, counter.flops, moved)
-
-
-class Marks:
-    """Mark the phases for torch's profiler, and time them; see :py:data:`~.step.Clock`.
-
-    On CUDA by events on the stream, so that nothing waits for the device. The profiler's own sums
-    would miss the backward pass, whose kernels come from another thread than its mark.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-        self.phase = ""
-        self.spans: list[tuple[str, Any, Any]] = []
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        """Count what is done under this context as a part of ``phase``."""
-        self.phase = phase
-        first = self._now()
-        with record_function(phase):
-            yield
-        self.spans.append((phase, first, self._now()))
-
-    def _now(self) -> Any:
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def read(self) -> dict[str, float]:
-        """Give the milliseconds of each phase so far; the device is idle."""
-        phases: dict[str, float] = defaultdict(float)
-        for phase, first, last in self.spans:
-            phases[phase] += first.elapsed_time(last) if self.cuda else 1e3 * (last - first)
-        return phases
 
 
 def peak_memory(device: torch.device) -> float:
