@@ -36,7 +36,7 @@ def test_a_value_traces_back_to_its_files(run):
     for path in (run / "lfw" / "scores-dev.csv", run / "student.safetensors", run / "options.json"):
         assert f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}" in text
     assert "images   pairs and images of lfw  made up" in text
-    assert f"row | lfw: {found.rows['row'].cells['lfw']!r}" in text
+    assert f"row | lfw: {found.rows[0].cells['lfw']!r}" in text
     assert not any("Scores of" in note for note in found.table.notes)
 
 

@@ -76,7 +76,7 @@ def test_a_row_with_a_damaged_score_file_has_an_empty_cell_and_names_it(tmp_path
     rows = [{"label": "row", "folders": models}]
     declared = {"title": "t", "metric": "accuracy", "properties": [], "rows": rows}
     found = make_report(declared, [FakeBenchmark(name) for name in ("lfw", "cfp-fp", "calfw")])
-    cells = found.rows["row"].cells
+    cells = found.rows[0].cells
     assert cells["seeds"] == "2"
     # never evaluated on calfw: empty, and no problem
     assert {"lfw", "cfp-fp", "calfw", "mean"} & cells.keys() == {"cfp-fp"}

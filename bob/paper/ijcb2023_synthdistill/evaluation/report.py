@@ -1,7 +1,7 @@
 """A report: the table of measured and published rows, its plots, and what could not be measured."""
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,18 +63,23 @@ METRIC_NOTES = {
 
 
 class Row(NamedTuple):
-    """A measured row: its models, one a seed, the table's cells by key, and scores by benchmark."""
+    """A measured row: its models, one a seed, the table's cells by key, and scores by benchmark.
 
+    ``reference`` is the label of the row that it is compared with, if it is.
+    """
+
+    label: str
+    reference: str | None
     models: list[Path]
     cells: dict[str, Any]
     scores: dict[str, list[Scores]]
 
 
 class Report(NamedTuple):
-    """A table, its measured rows by label, the benchmarks' titles by name, and problems."""
+    """A table, its measured rows, the benchmarks' titles by name, and problems."""
 
     table: Table
-    rows: dict[str, Row]
+    rows: list[Row]
     titles: dict[str, str]
     problems: list[str]
 
@@ -87,54 +92,32 @@ def make_report(declared: Mapping[str, Any], databases: Sequence[Verification]) 
     is an empty cell. Published rows come after the measured ones, without accuracies where the
     metric is another one.
     """
-    metric = declared["metric"]
-    rows: dict[str, Row] = {}
+    metric: str = declared["metric"]
     problems: list[str] = []
+    rows = _measure_rows(declared, databases, problems)
     # ours are not opened for it
     ours, titles = benchmarks(), {}
-    for one in databases:
-        titles[one.name] = ours[one.name].title if one.name in ours else one.title
-    fingerprints = {one.name: functools.cache(one.fingerprint) for one in databases}
-    for row in declared["rows"]:
-        if "published" in row:
-            continue
-        label, models = row["label"], [Path(folder) for folder in row.get("folders", ())]
-        cells = {"section": row.get("section", ""), "model": label, "kind": "measured"}
-        cells |= {"source": "", "training_data": row.get("training_data")}
-        cells |= {"seeds": str(len(models))} if len(models) > 1 else {}
-        rows[label] = Row(models, cells, {})
-        try:
-            cells |= _properties(row, models[0], declared) if models else {}
-        except SynthDistillError as error:
-            problems.append(error.message)
-        for one in databases:
-            if any((model / one.name).is_dir() for model in models):
-                try:
-                    found = [read_model(model, one, fingerprints[one.name]) for model in models]
-                    rows[label].scores[one.name] = found
-                except SynthDistillError as error:
-                    problems.append(error.message)
-        cells |= measure(rows[label].scores, metric, len(databases))
-    references = _references(declared)
-    _compare(references, metric, rows, titles)
+    for database in databases:
+        title = ours[database.name].title if database.name in ours else database.title
+        titles[database.name] = title
+    _compare(rows, metric, titles)
     published = [select_published(**r["published"]) for r in declared["rows"] if "published" in r]
     hidden = [] if metric == "accuracy" else [benchmark.name for benchmark in REAL]
-    measured = pd.DataFrame([row.cells for row in rows.values()], dtype=object)
+    measured = pd.DataFrame([row.cells for row in rows], dtype=object)
     others = [results.drop(columns=hidden) for results in published]
     every = pd.concat([measured, *others], ignore_index=True)
     known = {name for name in every if every[name].notna().any()}
+    shown = titles | ({"mean": "mean"} if "mean" in known else {})
+    compared = {f"{name}_difference": f"{title}, difference" for name, title in shown.items()}
+    shown |= {key: title for key, title in compared.items() if key in known}
     properties = dict.fromkeys([*declared["properties"], "seeds"])
     columns = [PROPERTIES[name] for name in properties if name in known]
-    shown = titles | ({"mean": "mean"} if "mean" in every else {})
-    columns += [Column(name, title, 100.0, 2) for name, title in shown.items()]
-    compared = {f"{name}_difference": f"{title}, difference" for name, title in shown.items()}
-    compared = {key: title for key, title in compared.items() if key in known}
-    columns += [Column(key, title, 100.0, 2) for key, title in compared.items()]
+    columns += [Column(name, title, 100.0) for name, title in shown.items()]
     keys = [column.key for column in columns]
-    told = " or ".join(dict.fromkeys(references.values()))
+    references = dict.fromkeys(row.reference for row in rows if row.reference)
     notes = [
-        *_metric_notes(metric, titles, keys, bool(known & titles.keys())),
-        *([NOTE.format(reference=told)] if compared else []),
+        *_metric_notes(metric, titles, known),
+        *([NOTE.format(reference=" or ".join(references))] if known & compared.keys() else []),
         *_reservations(rows, titles),
         "An empty cell is unknown or not measured.",
         *(n.format(machine=processor()) for k, n in PROPERTY_NOTES.items() if k in keys),
@@ -142,6 +125,37 @@ def make_report(declared: Mapping[str, Any], databases: Sequence[Verification]) 
     ]
     table = Table(declared["title"], columns, every, notes)
     return Report(table, rows, titles, list(dict.fromkeys(problems)))
+
+
+def _measure_rows(
+    declared: Mapping[str, Any], databases: Sequence[Verification], problems: list[str]
+) -> list[Row]:
+    """Measure the rows that are not published, and add to ``problems`` what hinders it."""
+    rows: list[Row] = []
+    fingerprints = [functools.cache(database.fingerprint) for database in databases]
+    for row in declared["rows"]:
+        if "published" in row:
+            continue
+        label, models = row["label"], [Path(folder) for folder in row.get("folders", ())]
+        reference = row.get("reference", declared.get("reference"))
+        cells = {"section": row.get("section", ""), "model": label, "kind": "measured"}
+        cells |= {"source": "", "training_data": row.get("training_data")}
+        cells |= {"seeds": str(len(models))} if len(models) > 1 else {}
+        rows.append(Row(label, None if reference == label else reference, models, cells, {}))
+        try:
+            cells |= _properties(row, models[0], declared) if models else {}
+        except SynthDistillError as error:
+            problems.append(error.message)
+        for database, fingerprint in zip(databases, fingerprints, strict=True):
+            name = database.name
+            if any((model / name).is_dir() for model in models):
+                try:
+                    found = [read_model(model, database, fingerprint) for model in models]
+                    rows[-1].scores[name] = found
+                except SynthDistillError as error:
+                    problems.append(error.message)
+        cells |= measure(rows[-1].scores, declared["metric"], len(databases))
+    return rows
 
 
 def _properties(row: Mapping[str, Any], model: Path, declared: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,38 +171,30 @@ def _properties(row: Mapping[str, Any], model: Path, declared: Mapping[str, Any]
     return run_properties(model) | costs
 
 
-def _compare(
-    references: Mapping[str, str], metric: str, rows: Mapping[str, Row], titles: Collection[str]
-) -> None:
+def _compare(rows: Sequence[Row], metric: str, titles: Collection[str]) -> None:
     """Add to rows how far they are from their references."""
-    for label, other in references.items():
-        if other not in rows or metric != "accuracy":
+    by_label = {row.label: row for row in rows}
+    for row in rows:
+        if row.reference is None:
+            continue
+        if row.reference not in by_label or metric != "accuracy":
             raise SynthDistillError(
-                f"the reference {other!r} is no row that is measured, or the metric is not "
-                f"accuracy. Rows: {', '.join(rows)}.{nearest(other, rows)}"
+                f"the reference {row.reference!r} is no row that is measured, or the metric is not "
+                f"accuracy. Rows: {', '.join(by_label)}.{nearest(row.reference, by_label)}"
             )
-        both = rows[label], rows[other]
+        both = row, by_label[row.reference]
         for name, parts in {**{name: [name] for name in titles}, "mean": list(titles)}.items():
-            if all(name in row.cells for row in both):
+            if all(name in one.cells for one in both):
                 told = difference(
-                    *([[one.pairs for one in row.scores[part]] for part in parts] for row in both)
+                    *([[seed.pairs for seed in one.scores[part]] for part in parts] for one in both)
                 )
                 ends = zip(("", "_low", "_high", "_p"), told or (), strict=False)
-                both[0].cells.update((f"{name}_difference{end}", value) for end, value in ends)
+                row.cells.update((f"{name}_difference{end}", value) for end, value in ends)
 
 
-def _references(declared: Mapping[str, Any]) -> dict[str, str]:
-    """Give the label of the row that each is compared with: its own reference, or the table's."""
-    measured = [row for row in declared["rows"] if "published" not in row]
-    found = {row["label"]: row.get("reference", declared.get("reference")) for row in measured}
-    return {label: other for label, other in found.items() if other not in (None, label)}
-
-
-def _metric_notes(
-    metric: str, titles: Collection[str], shown: Sequence[str], measured: bool
-) -> Iterator[str]:
+def _metric_notes(metric: str, titles: Collection[str], cells: Set[str]) -> Iterator[str]:
     """Say what the numbers are."""
-    known = [benchmarks()[name] for name in titles if name in benchmarks()]
+    known = [one for name, one in benchmarks().items() if name in titles]
     kind, _, far = metric.partition("@")
     note, deviation = METRIC_NOTES[kind].format(far=far), "the 10 folds"
     if len(known) < len(titles):  # pairs of one's own have any number of folds
@@ -196,12 +202,12 @@ def _metric_notes(
         deviation = "folds"
     if titles:
         yield note
-    if "seeds" in shown:
+    if "seeds" in cells:
         yield (
             "±: sample standard deviation over seeds of the value over all folds, where a row has "
             "several seeds; else the population standard deviation over folds."
         )
-    elif metric == "accuracy" and measured:
+    elif metric == "accuracy" and cells & {*titles}:
         yield f"±: population standard deviation over {deviation}."
     if any(benchmark.drawn for benchmark in known):
         yield (
@@ -210,13 +216,13 @@ def _metric_notes(
         )
 
 
-def _reservations(rows: Mapping[str, Row], titles: Mapping[str, str]) -> Iterator[str]:
+def _reservations(rows: Sequence[Row], titles: Mapping[str, str]) -> Iterator[str]:
     """Say of which scores the origin is not what it should be, and which pairs were not scored."""
     marks: dict[str, dict[str, None]] = {}
     never = []
-    for label, row in rows.items():
+    for row in rows:
         for name, seeds in row.scores.items():
-            where = f"{label} ({titles[name]})"
+            where = f"{row.label} ({titles[name]})"
             for one in seeds:
                 marks.setdefault(one.origin.mark, {})[where] = None
             if number := row.cells.get(f"{name}_never_match"):
@@ -228,18 +234,15 @@ def _reservations(rows: Mapping[str, Row], titles: Mapping[str, str]) -> Iterato
         yield f"Pairs that never match, for an image could not be used: {', '.join(never)}."
 
 
-def describe_provenance(rows: Mapping[str, Row]) -> str:
+def describe_provenance(rows: Sequence[Row]) -> str:
     """List where each measured cell comes from, a paragraph for each."""
-    return "\n".join(
-        line
-        for label, row in rows.items()
-        for name, seeds in row.scores.items()
-        if name in row.cells
-        for line in (
-            f"{label} | {name}: {row.cells[name]!r}",
-            *(line for one in seeds for line in one.origin.describe()),
-        )
-    )
+    lines = []
+    for row in rows:
+        for name, seeds in row.scores.items():
+            if name in row.cells:
+                lines.append(f"{row.label} | {name}: {row.cells[name]!r}")
+                lines += [line for one in seeds for line in one.origin.describe()]
+    return "\n".join(lines)
 
 
 def draw_report(report: Report, folder: Path) -> list[Path]:
@@ -250,7 +253,7 @@ def draw_report(report: Report, folder: Path) -> list[Path]:
     from . import plots
 
     written: list[Path] = []
-    rows = {label: row for label, row in report.rows.items() if row.models}
+    rows = {row.label: row for row in report.rows if row.models}
     styles = plots.styles(rows)
     for name, title in report.titles.items():
         scores = {n: row.scores[name][0].pairs for n, row in rows.items() if name in row.scores}

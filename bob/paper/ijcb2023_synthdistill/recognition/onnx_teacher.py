@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ..unpickling import explained
-from ..weights import State, load_weights
-from .iresnet import EPS_INSIGHTFACE, IResNet, norm_without_statistics
+from ..weights import State
+from .iresnet import EPS_INSIGHTFACE, norm_without_statistics
 from .onnx_network import PIXELS, OnnxNetwork, need_packages
 from .own import reason
-from .teacher import Teacher
+from .teacher import Teacher, make_iresnet
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +70,8 @@ def load_onnx_teacher(
     whole = Teacher(network, mean, std, colour, network.size)
     try:
         # what the graph does to pixels first is done before our network
-        mapped = Teacher(
-            make_iresnet(nodes, path), mean + offset * std, std / factor, colour, network.size
-        )
+        iresnet = make_iresnet(name_tensors(nodes), path, EPS_INSIGHTFACE)
+        mapped = Teacher(iresnet, mean + offset * std, std / factor, colour, network.size)
         _compare(mapped, whole)
     except Exception as error:  # a graph can differ from an IResNet in any way
         logger.warning(
@@ -109,8 +108,8 @@ def read_graph(path: Path | str) -> list[Node]:
     return nodes
 
 
-def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
-    """Make our network of the operators of an IResNet; ``ValueError`` if they are of another."""
+def name_tensors(nodes: list[Node]) -> State:
+    """Name the tensors of an IResNet as we do; ``ValueError`` if the operators are of another."""
     convolutions: list[Unit] = []
     shortcuts: list[Unit] = []
     norms, slopes, linear = [], [], []
@@ -126,8 +125,7 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
         elif node.operator == "BatchNormalization":
             weight, bias, mean, variance = node.numbers
             variance = variance + (node.attributes.get("epsilon", 1e-5) - EPS_INSIGHTFACE)
-            norm = {"weight": weight, "bias": bias, "running_mean": mean}
-            norm["running_var"] = variance
+            norm = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance}
             if node.source in convolved:
                 convolved[node.source].update(norm)
             else:
@@ -146,8 +144,6 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
         raise ValueError(f"it has {counts} convolutions, shortcuts and linear layers")
     layers = [end - start for start, end in zip(starts, [*starts[1:], blocks], strict=True)]
     weight, bias = linear[0]
-    widths = [len(convolutions[2 * start + 1][0]) for start in starts]
-    network = IResNet(layers, widths, len(weight), EPS_INSIGHTFACE)
     names = [f"layer{s}.{b}" for s, count in enumerate(layers, 1) for b in range(count)]
     pairs = [("conv1", "bn1")]
     for name in names:
@@ -163,11 +159,7 @@ def make_iresnet(nodes: list[Node], path: Path | str) -> IResNet:
     parts |= zip(before, [*norms, nothing], strict=False)
     rectifiers = ["prelu", *(f"{name}.prelu" for name in names)]
     parts |= {name: {"weight": slope} for name, slope in zip(rectifiers, slopes, strict=True)}
-    state = {
-        f"{name}.{key}": tensor for name, part in parts.items() for key, tensor in part.items()
-    }
-    load_weights(network, state, path)
-    return network
+    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
 @torch.no_grad()

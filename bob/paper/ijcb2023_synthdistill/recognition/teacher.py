@@ -144,16 +144,13 @@ def load_teacher(path: Path | str, eps: float | None = None) -> Teacher:
         renamed = adaface.rename(state)
     if renamed is not None:
         logger.warning("%s is taken for AdaFace's: of BGR in [-1, 1]", path)
-        network = _build(renamed, path, eps or EPS_INSIGHTFACE)
-        load_weights(network, renamed, path)
+        network = make_iresnet(renamed, path, eps or EPS_INSIGHTFACE)
         return Teacher(network, std=127.5, colour="BGR")
     if metadata.get("format", "pt") != "pt":
         check_format(metadata, FORMAT, FORMAT_VERSION, path)
         with explained(path, "a teacher"):
             eps = eps or float(metadata["eps"])
-    network = _build(state, path, eps or _guess_eps(Path(path).name, state))
-    load_weights(network, state, path)
-    return Teacher(network)
+    return Teacher(make_iresnet(state, path, eps or _guess_eps(Path(path).name, state)))
 
 
 def save_teacher(path: Path | str, network: IResNet, metadata: Mapping[str, Any]) -> None:
@@ -186,8 +183,8 @@ def _guess_eps(name: str, state: State) -> float:
     return EPS_BOB
 
 
-def _build(state: State, path: Path | str, eps: float) -> IResNet:
-    """Make the network that the names and shapes of the tensors tell."""
+def make_iresnet(state: State, path: Path | str, eps: float) -> IResNet:
+    """Make the network that the names and shapes of the tensors tell, with these weights."""
     layers: list[int] = []
     widths: list[int] = []
     while (first := state.get(f"layer{len(layers) + 1}.0.conv1.weight")) is not None:
@@ -202,4 +199,6 @@ def _build(state: State, path: Path | str, eps: float) -> IResNet:
         )
     # on the meta device: nothing is allocated before load_weights has compared all shapes
     with torch.device("meta"):
-        return IResNet(layers, widths, last.shape[0], eps)
+        network = IResNet(layers, widths, last.shape[0], eps)
+    load_weights(network, state, path)
+    return network

@@ -105,13 +105,13 @@ def table(
         raise click.UsageError("expected either FOLDER... or --rows FILE")
     declared = _declare(folders, **options) if rows is None else _read(rows)
     report = make_report(declared, [open_database(name) for name in declared["databases"]])
-    evaluated = any(report.titles.keys() & row.cells.keys() for row in report.rows.values())
+    evaluated = any(report.titles.keys() & row.cells.keys() for row in report.rows)
     if options["databases"] and not evaluated and not report.problems:
         raise SynthDistillError(
             f"no model in {', '.join(map(str, folders))} was evaluated on "
             f"{', '.join(report.titles)}, and a table without values is not written."
         )
-    for model in dict.fromkeys(model for row in report.rows.values() for model in row.models):
+    for model in dict.fromkeys(model for row in report.rows for model in row.models):
         for path in sorted(model.glob(f"*/{SCORES}")):
             if path.parent.name not in (*benchmarks(), *report.titles):
                 words = f"{path.parent.name} is no benchmark. Give its pairs with -d."
