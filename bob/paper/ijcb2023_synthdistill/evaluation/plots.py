@@ -30,8 +30,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 Styles = Mapping[str, Mapping[str, Any]]
 
-SCORE = "score: cosine of two embeddings, less 1"
-
 
 def styles(labels: Iterable[str]) -> Styles:
     """Give each model one colour and one line style, for all plots of a table."""
@@ -135,7 +133,7 @@ def plot_histograms(scores: Mapping[str, pd.DataFrame], title: str, _: Styles) -
         ax.tick_params(labelsize=7)
     axes[0].legend(fontsize=7, frameon=False, loc="upper left")
     figure.suptitle(f"scores, {title}", fontsize=10)
-    figure.supxlabel(SCORE, fontsize=8)
+    figure.supxlabel("score: cosine of two embeddings, less 1", fontsize=8)
     figure.supylabel("pairs", fontsize=8)
     return figure
 

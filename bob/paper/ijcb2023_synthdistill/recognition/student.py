@@ -134,32 +134,39 @@ def load_student(path: Path | str, network: Network | None = None) -> Student | 
     is a warning, since names move when code does; all tensors have to agree anyway.
     """
     state, metadata = read_weights(path, "a student")
-    if metadata.get("format", "pt") == "pt":  # nobody's format: a state dict
-        if network is not None:
-            return _load(state, path, "", network)
-        renamed = _rename_published(state)
-        if renamed is not state:
-            return _load(renamed, path, _find_tinyfar(renamed))
-    check_format(metadata, FORMAT, FORMAT_VERSION, path)
     architecture, recorded = metadata.get("architecture", ""), metadata.get("network")
-    if network is None:
-        if recorded:
+    plain = metadata.get("format", "pt") == "pt"  # nobody's format: a state dict
+    if plain and network is None and (renamed := _rename_published(state)) is not state:
+        state, architecture = renamed, _find_tinyfar(renamed)
+    elif not plain or network is None:
+        check_format(metadata, FORMAT, FORMAT_VERSION, path)
+        if network is None and recorded:
             raise SynthDistillError(
                 f"the student {path} is a network of somebody's own, {recorded!a}. A file does not "
                 "decide what is executed: say yourself what makes the network, as "
                 f"`--network MODULE:NAME`, `student_pipeline({str(path)!r}, network=MyNetwork)` or "
                 "`load_student(...)`, with a class, a function or 'package.module:name'."
             )
-    elif not recorded:
-        raise SynthDistillError(
-            f"the student {path} is timm's {architecture!a}, not {name_network(network)}: leave "
-            "`network` out, or correct the path."
-        )
-    elif recorded != name_network(network):
-        logger.warning(
-            "the student %s was %a when it was saved, not %s", path, recorded, name_network(network)
-        )
-    return _load(state, path, architecture, network)
+        if network is not None and not recorded:
+            raise SynthDistillError(
+                f"the student {path} is timm's {architecture!a}, not {name_network(network)}: "
+                "leave `network` out, or correct the path."
+            )
+        if network is not None and recorded != (name := name_network(network)):
+            logger.warning("the student %s was %a when it was saved, not %s", path, recorded, name)
+    student: Student | OwnStudent
+    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
+        try:
+            if network is None:
+                # what is not there or has no rows is refused with all that does not agree
+                linear = state.get("linear.weight", torch.zeros(1))
+                student = Student(architecture, False, max((1, *linear.shape[:1])))
+            else:
+                student = OwnStudent(network)
+        except SynthDistillError as error:
+            raise SynthDistillError(f"cannot load the student {path}: {error.message}") from error
+    load_weights(student.network if isinstance(student, OwnStudent) else student, state, path)
+    return student.eval()
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -219,24 +226,6 @@ def is_cached(name: str) -> bool:
     return repository is not None and any(
         isinstance(try_to_load_from_cache(repository, file), str) for file in WEIGHT_FILES
     )
-
-
-def _load(
-    state: State, path: Path | str, architecture: str, network: Network | None = None
-) -> Student | OwnStudent:
-    student: Student | OwnStudent
-    with torch.random.fork_rng(devices=[]):  # loading must not move anybody's random numbers
-        try:
-            if network is None:
-                # what is not there or has no rows is refused with all that does not agree
-                linear = state.get("linear.weight", torch.zeros(1))
-                student = Student(architecture, False, max((1, *linear.shape[:1])))
-            else:
-                student = OwnStudent(network)
-        except SynthDistillError as error:
-            raise SynthDistillError(f"cannot load the student {path}: {error.message}") from error
-    load_weights(student.network if isinstance(student, OwnStudent) else student, state, path)
-    return student.eval()
 
 
 def _start_from(student: Student | OwnStudent, path: Path) -> None:
