@@ -297,14 +297,8 @@ def test_own_network_starts_from_its_student_or_its_own_state_dict(tmp_path, own
         create_student(own.make, tmp_path / "mine")
 
 
-def test_own_network_that_is_no_student_is_refused_when_created(own):
-    for network, words in (
-        (functools.partial(own.Tiny, height=3), "cannot be made: .*height"),
-        (functools.partial(own.Tiny, embedding_size=64), "64 elements, 512 were expected"),
-        (functools.partial(nn.Linear, in_features=3, out_features=512), "does not take faces"),
-        (nn.Identity, "one vector for each was expected"),
-    ):
-        with pytest.raises(SynthDistillError, match=words):
-            create_student(network, "random")
+def test_own_network_has_the_teachers_size_and_no_imagenet_weights(own):
+    with pytest.raises(SynthDistillError, match="64 elements, 512 were expected"):
+        create_student(functools.partial(own.Tiny, embedding_size=64), "random")
     with pytest.raises(SynthDistillError, match="no ImageNet weights for own_network:Tiny"):
         create_student(own.Tiny)
