@@ -83,7 +83,7 @@ def quantise(model: Path, path: Path, faces: np.ndarray) -> Quantised:
 
         def cosines(**chosen: Sequence[str]) -> torch.Tensor:
             """Write the model with the chosen nodes in 8 bits, and compare its embeddings."""
-            batches = iter(np.array_split(calibration, max(1, len(calibration) // 4)))
+            batches = np.array_split(calibration, max(1, len(calibration) // 4))
             given = ({INPUT: batch} for batch in batches)
             with quiet():
                 quantize_static(

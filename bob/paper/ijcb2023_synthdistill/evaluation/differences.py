@@ -27,14 +27,13 @@ class Difference(NamedTuple):
     p: float
 
 
-Scores = Sequence[Sequence[pd.DataFrame]]
-"""Of a model: for each benchmark, for each seed, the scores of its pairs in one order."""
-
-
-def difference(ours: Scores, reference: Scores) -> Difference | None:
+def difference(
+    ours: Sequence[Sequence[pd.DataFrame]], reference: Sequence[Sequence[pd.DataFrame]]
+) -> Difference | None:
     """Compare two models by their scores of the same pairs, on one benchmark or by the mean.
 
-    One seed each: the interval is that of a paired bootstrap over pairs, the p-value McNemar's,
+    Of each there are, for each benchmark, for each seed, the scores of the pairs in one order. One
+    seed each: the interval is that of a paired bootstrap over pairs, the p-value McNemar's,
     exact. As many seeds each: those of a paired t-test over seeds. Else None.
     """
     if len(ours[0]) != len(reference[0]):
