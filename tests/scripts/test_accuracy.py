@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from invoking import invoke
-from score_files import FakeBenchmark, write_record, write_scores
+from score_files import FakeBenchmark, write_scores
 
 from bob.paper.ijcb2023_synthdistill.benchmarks.accuracy import summary
 from bob.paper.ijcb2023_synthdistill.evaluation import results
@@ -37,15 +37,6 @@ def test_json_and_text(scores):
     assert "needs 1,000 impostor pairs" in output
     scores.write_text(scores.read_text().rpartition(",")[0] + ",-inf\n")
     assert "100 impostor; 1 never match" in run(scores, "-d", "lfw").output
-
-
-def test_scores_of_another_student_are_refused(scores):
-    student = scores.parents[1] / "student.safetensors"
-    student.write_bytes(b"weights")
-    write_record(scores, "lfw", student)
-    assert json.loads(run(scores, "-d", "lfw", "--json").stdout)["recorded"]
-    student.write_bytes(b"trained further")
-    assert "trained further or replaced" in run(scores, "-d", "lfw", code=1).output
 
 
 @pytest.mark.parametrize(

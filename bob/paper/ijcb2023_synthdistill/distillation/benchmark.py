@@ -105,15 +105,6 @@ def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _ask(options: Options, method: str, *arguments: Any) -> Any:
-    return getattr(_timer(options), method)(*arguments)
-
-
-@functools.cache
-def _timer(options: Options) -> "Timer":
-    return Timer(options)
-
-
 class Timer:
     """Builds networks and optimizer as the training does, does its iterations and times them.
 
@@ -217,6 +208,14 @@ class Timer:
             self.iterate()
         moved = least_bytes(self.options, self.method.generator.resolution, *self.weights)
         return roofline(self.device, counter.flops, moved)
+
+
+# one a process, made when it is first asked for something
+_timer = functools.cache(Timer)
+
+
+def _ask(options: Options, method: str, *arguments: Any) -> Any:
+    return getattr(_timer(options), method)(*arguments)
 
 
 def peak_memory(device: torch.device) -> float:
