@@ -119,7 +119,7 @@ def evaluate(settings: dict[str, Any], images: int) -> dict[str, Any]:
 
     @torch.inference_mode()
     def embed() -> None:
-        x = faces.for_student(faces.from_uint8(batch.to(device)))
+        x = faces.from_uint8(batch.to(device))
         (student(x) + student(x.flip(-1))).cpu()
 
     embed()  # allocates, and chooses algorithms

@@ -30,7 +30,7 @@ def test_embedding_is_the_networks(recipe, mirror):
     embeddings = EmbeddingTransformer(recipe, mirror=mirror).transform(batch)
     assert embeddings.shape == (5, 512)
     assert embeddings.dtype == np.float32
-    inputs = faces.from_bob(torch.from_numpy(batch))
+    inputs = faces.from_uint8(torch.from_numpy(batch))
     network = recipe.load("cpu")
     with torch.no_grad():
         expected = network(inputs) + (network(inputs.flip(-1)) if mirror else 0)

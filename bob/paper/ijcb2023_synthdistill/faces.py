@@ -1,4 +1,4 @@
-"""The image conventions: ranges, the crop to 112x112, one named conversion for each consumer.
+"""The image conventions: ranges, the crop to 112x112, named conversions from and to others.
 
 Inside the package an image batch is ``[B, 3, H, W]``, float32, RGB, in [-1, 1]. A *face* is such an
 image, 112x112, aligned: the eyes at :py:data:`LEFT_EYE` and :py:data:`RIGHT_EYE`.
@@ -76,24 +76,11 @@ def for_teacher(
     return faces if mean == 127.5 else faces + (127.5 - mean) / std
 
 
-def for_student(faces: torch.Tensor) -> torch.Tensor:
-    """Convert faces from [-1, 1] to what students take: (x - 0.5) / 0.5 for x in [0, 1].
-
-    That is [-1, 1] again: the name stands where the convention is used.
-    """
-    return faces
-
-
 def from_uint8(pixels: torch.Tensor) -> torch.Tensor:
-    """Convert pixels ``[..., 3, H, W]``, uint8, RGB, to float32 in [-1, 1]."""
+    """Convert pixels in [0, 255], of any type, to float32 in [-1, 1], which students take."""
     return pixels.to(torch.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """Convert images in about [-1, 1] to uint8 pixels (clamped, rounded to nearest)."""
     return (images.clamp(-1.0, 1.0) * 127.5 + 127.5).round().to(torch.uint8)
-
-
-def from_bob(images: torch.Tensor) -> torch.Tensor:
-    """Convert Bob's images ``[..., 3, H, W]``, RGB, in [0, 255], uint8 or float, to [-1, 1]."""
-    return from_uint8(images)

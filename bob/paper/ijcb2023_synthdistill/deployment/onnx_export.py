@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,8 @@ def export_onnx(
     need_packages("the export", "onnx", "onnxscript", "onnxruntime")
     network = Deployed(student, normalise)
     with atomic_write(path) as temporary:
-        program = _translate(network)
+        with quiet():
+            program = _translate(network)
         described = {
             "input": PIXELS,
             "input_shape": f"[batch, 3, {FACE_SIZE}, {FACE_SIZE}], float32, an aligned face each",
@@ -105,35 +107,29 @@ def quiet() -> Iterator[None]:
             logging.disable(level)
 
 
-def _translate(network: nn.Module) -> "torch.onnx.ONNXProgram":
+def _translate(network: nn.Module) -> Any:
     """Let torch translate a network."""
-    with quiet():
-        try:
-            program = torch.onnx.export(
-                network,
-                # torch takes a batch of one for a constant
-                (torch.zeros(2, 3, FACE_SIZE, FACE_SIZE),),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={"faces": {0: "batch"}},
-                verbose=False,
-            )
-        except Exception as error:  # a stranger's network can fail in any way
-            raise SynthDistillError(
-                f"torch cannot write this student as ONNX: {_cause(error)}. Write that part of the "
-                "network otherwise."
-            ) from error
-    assert program is not None  # noqa: S101 - only of torch's older exporter
-    return program
-
-
-def _cause(error: BaseException) -> str:
-    """Tell what a chain of exceptions began with."""
-    while (earlier := error.__cause__ or error.__context__) is not None:
-        error = earlier
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    try:
+        return torch.onnx.export(
+            network,
+            # torch takes a batch of one for a constant
+            (torch.zeros(2, 3, FACE_SIZE, FACE_SIZE),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={"faces": {0: "batch"}},
+            verbose=False,
+        )
+    except Exception as error:  # a stranger's network can fail in any way
+        cause: BaseException = error
+        while (earlier := cause.__cause__ or cause.__context__) is not None:
+            cause = earlier
+        told = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+        raise SynthDistillError(
+            f"torch cannot write this student as ONNX: {told}. Write that part of the network "
+            "otherwise."
+        ) from error
 
 
 @torch.inference_mode()

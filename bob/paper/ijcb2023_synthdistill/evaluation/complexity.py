@@ -47,8 +47,8 @@ def model_properties(
 
 
 @torch.no_grad()
-def count_multiply_adds(network: nn.Module, size: int = FACE_SIZE) -> int:
-    """Count the multiply-adds of one forward pass for one image of ``size`` x ``size`` pixels.
+def count_multiply_adds(network: nn.Module) -> int:
+    """Count the multiply-adds of one forward pass for one face.
 
     They are half of the FLOPs of torch's counter: only matrix products and convolutions count, as
     is usual. On the meta device nothing is computed. It leaves the network in evaluation mode.
@@ -56,7 +56,7 @@ def count_multiply_adds(network: nn.Module, size: int = FACE_SIZE) -> int:
     network.eval()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 3, size, size, device=device))
+        network(torch.zeros(1, 3, FACE_SIZE, FACE_SIZE, device=device))
     return counter.get_total_flops() // 2
 
 

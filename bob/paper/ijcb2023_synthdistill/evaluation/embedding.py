@@ -11,7 +11,7 @@ import functools
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,17 +76,11 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
                 for samples in X
             ]
         if len(X) and isinstance(X[0], Sample):
-            embeddings = self._embed([functools.partial(_aligned, sample) for sample in X])
-            return [Sample(e, parent=sample) for e, sample in zip(embeddings, X, strict=True)]
-        return self._embed(
-            [functools.partial(align, image, None, f"image {i}") for i, image in enumerate(X)]
-        )
+            return [Sample(e, parent=s) for e, s in zip(self._embed(list(X)), X, strict=True)]
+        return self._embed([Sample(image, key=f"image {i}") for i, image in enumerate(X)])
 
-    def _embed(self, loaders: Sequence[Callable[[], np.ndarray | None]]) -> np.ndarray:
-        """Embed aligned faces, given a function for each that loads it ``[3, 112, 112]``.
-
-        Where it gives None there is no face: the embedding is NaN.
-        """
+    def _embed(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Embed the faces of samples; what is unusable gets NaN."""
         device = self._where()
         size = self.batch_size or (CPU_BATCH if device == "cpu" else CUDA_BATCH)
         window = max(1, size // 2 if self.mirror else size)
@@ -96,9 +90,9 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
 
         def embed(start: int) -> np.ndarray:
             images: list[np.ndarray | None] = []
-            for load in loaders[start : start + window]:
+            for sample in samples[start : start + window]:
                 try:
-                    images.append(load())
+                    images.append(_aligned(sample))
                 except SynthDistillError:
                     raise  # it says all there is to say
                 except Exception as error:
@@ -112,12 +106,12 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
             return embeddings
 
         embeddings = []
-        for found in pool.map(embed, range(0, len(loaders), window)):
+        for found in pool.map(embed, range(0, len(samples), window)):
             embeddings.append(found)
             progress.tell(len(found))
         if problems:
             raise SynthDistillError(
-                f"{len(problems)} of {len(loaders)} images cannot be read: "
+                f"{len(problems)} of {len(samples)} images cannot be read: "
                 f"{'; '.join(problems[:5])}{'; ...' if len(problems) > 5 else ''}. Put them right, "
                 "and run the same command again."
             )
@@ -138,7 +132,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):
         network = self.recipe.load(device)
         batch = np.zeros((window, *images.shape[1:]), images.dtype)
         batch[: len(images)] = images
-        inputs = faces.from_bob(torch.from_numpy(batch).to(device))
+        inputs = faces.from_uint8(torch.from_numpy(batch).to(device))
         if self.mirror:
             inputs = torch.cat([inputs, inputs.flip(-1)])
         parts = network(inputs).float().split(window)

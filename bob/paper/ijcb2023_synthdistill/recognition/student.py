@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import faces as conventions
 from ..faces import FACE_SIZE
 from ..files import SynthDistillError, nearest
 from ..weights import State, check_format, load_weights, read_weights, save_weights
@@ -45,7 +44,7 @@ class Student(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Embed faces: ``[B, embedding_size]``."""
-        return self.linear(self.backbone(conventions.for_student(faces)))
+        return self.linear(self.backbone(faces))
 
 
 class OwnStudent(nn.Module):
@@ -59,7 +58,7 @@ class OwnStudent(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """Embed faces: ``[B, embedding_size]``."""
-        return self.network(conventions.for_student(faces))
+        return self.network(faces)
 
 
 def create_student(
